@@ -1,0 +1,78 @@
+"""The members of the workspace, read from their own metadata.
+
+Gives: one `Member` per directory below packages/, for the scripts beside this one.  Rule: nothing about a package is
+written here; what a script must know of it stands in the package's pyproject.toml and __about__.py.
+"""
+
+import re
+import runpy
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Member:
+    """One package of the workspace."""
+
+    name: str
+    version: str
+    requirements: tuple[Requirement, ...]
+    extras: tuple[Requirement, ...]
+
+    @property
+    def import_name(self) -> str:
+        """The name it is imported by: flat, the distribution's with underscores."""
+        return self.name.replace("-", "_")
+
+    @property
+    def source(self) -> Path:
+        """Where its modules are."""
+        return ROOT / "packages" / self.name / "src" / self.import_name
+
+    def wheel(self, dist: Path) -> Path:
+        """The file that a build of this tree must leave in `dist`, pure and for every Python 3."""
+        return dist / f"{self.import_name}-{self.version}-py3-none-any.whl"
+
+
+def members() -> dict[str, Member]:
+    """Every member by its distribution name, in alphabetical order."""
+    found: dict[str, Member] = {}
+    for pyproject in sorted((ROOT / "packages").glob("*/pyproject.toml")):
+        project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+        name: str = project["name"]
+        about = pyproject.parent / "src" / name.replace("-", "_") / "__about__.py"
+        version: str = runpy.run_path(str(about))["__version__"]
+        optional = project.get("optional-dependencies", {}).values()
+        found[name] = Member(
+            name=name,
+            version=version,
+            requirements=parse_requirements(project.get("dependencies", [])),
+            extras=parse_requirements(line for lines in optional for line in lines),
+        )
+    return found
+
+
+def parse_requirements(lines: Iterable[str]) -> tuple[Requirement, ...]:
+    """Requirements with their names normalised, so that they compare with a member's name."""
+    parsed = [Requirement(line) for line in lines]
+    for requirement in parsed:
+        requirement.name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+    return tuple(parsed)
+
+
+def needed_siblings(member: Member, among: dict[str, Member]) -> set[str]:
+    """The members that `member` declares, and those that they declare in turn."""
+    needed: set[str] = set()
+    pending = [member]
+    while pending:
+        for requirement in pending.pop().requirements:
+            if requirement.name in among and requirement.name not in needed:
+                needed.add(requirement.name)
+                pending.append(among[requirement.name])
+    return needed
