@@ -1,0 +1,205 @@
+"""What an event loop promises.
+
+`ILoopCore` is what a hub needs of a loop.  `ILoop` is the whole documented interface: the same with the watchers for signals,
+child processes, forks and paths.  A loop says which of them it is by what it implements; the family's own checks are static.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from types import TracebackType
+from typing import Protocol, TypeVarTuple
+
+from hub_api._watchers import (
+    IAsyncWatcher,
+    ICallback,
+    IChildWatcher,
+    IIoWatcher,
+    IRegistration,
+    ISignalWatcher,
+    IStatWatcher,
+    ITimerWatcher,
+    IWatcher,
+)
+
+Ts = TypeVarTuple("Ts")
+
+
+class IErrorHandler(Protocol):
+    """Whoever is told of exceptions that a loop's callbacks raise."""
+
+    def handle_error(
+        self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
+    ) -> None:
+        """Deal with one exception; `context` is the callback or watcher that raised, or None for the loop itself."""
+        ...
+
+
+class ILoopCore(Protocol):
+    """An event loop as a hub uses it.
+
+    Call from: the thread that made it, but for `run_callback_threadsafe`, `wakeup` and `IAsyncWatcher.send`; elsewhere
+    `InvalidThreadUseError`.  Switches: never; a loop has not heard of greenlets.  After `destroy`: ValueError.
+    """
+
+    error_handler: IErrorHandler | None
+    """Told of every exception raised by a callback; None prints the traceback."""
+
+    sleeping: bool
+    """True while the loop is in a poll that may block.  Only code that runs inside it, a signal handler, can see it."""
+
+    @property
+    def default(self) -> bool:
+        """Whether this is the main thread's loop, which outlives the hubs that use it."""
+        ...
+
+    @property
+    def approx_timer_resolution(self) -> float:
+        """Seconds: delays closer together than this are not told apart by the poller."""
+        ...
+
+    @property
+    def MINPRI(self) -> int:
+        """The lowest priority of a watcher."""
+        ...
+
+    @property
+    def MAXPRI(self) -> int:
+        """The highest priority of a watcher."""
+        ...
+
+    @property
+    def activecnt(self) -> int:
+        """How many things keep `run` from returning."""
+        ...
+
+    @property
+    def pendingcnt(self) -> int:
+        """How many events and callbacks are queued and have not run."""
+        ...
+
+    def run(self, nowait: bool = False, once: bool = False) -> bool:
+        """Take turns until nothing is left that could happen, or until `break_`.
+
+        `nowait`: one turn that does not block.  `once`: one turn, which blocks until there is something to do.
+        Returns whether anything is left that could still happen.
+        """
+        ...
+
+    def break_(self) -> None:
+        """Have `run` return at the end of this turn."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock, as read last."""
+        ...
+
+    def update_now(self) -> None:
+        """Read the clock."""
+        ...
+
+    def ref(self) -> None:
+        """Keep `run` from returning, until as many `unref`."""
+        ...
+
+    def unref(self) -> None:
+        """Take one `ref` back, or let `run` return in spite of one active watcher."""
+        ...
+
+    def destroy(self) -> None:
+        """Stop everything and give all file descriptors back.  Idempotent."""
+        ...
+
+    def fileno(self) -> int | None:
+        """The file descriptor that is ready when the loop has something to do, or None if its poller has none."""
+        ...
+
+    def run_callback(self, func: Callable[[*Ts], object], /, *args: *Ts) -> ICallback:
+        """Call `func(*args)` in the callback batch of this turn or of the next; first in, first out."""
+        ...
+
+    def run_callback_threadsafe(self, func: Callable[[*Ts], object], /, *args: *Ts) -> ICallback:
+        """The same from any thread or signal handler; a blocking poll ends at once."""
+        ...
+
+    def run_mark(self, marks: Container[object], /) -> bool:
+        """Run the oldest queued callback here and now if it is a method whose function is one of `marks`.
+
+        For a hub whose own callbacks only make greenlets ready: those may run on any greenlet's stack.  Returns whether
+        one was taken from the queue.
+        """
+        ...
+
+    def wakeup(self) -> None:
+        """End the poll that blocks now, or make the next one not block.  Call from: any thread or signal handler."""
+        ...
+
+    def handle_error(
+        self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
+    ) -> None:
+        """Hand an exception to `error_handler`."""
+        ...
+
+    def io(self, fd: int, events: int, ref: bool = True, priority: int | None = None) -> IIoWatcher:
+        """A watcher for readiness of `fd`.  Raises ValueError for a negative fd or an empty or unknown mask, OSError for a closed fd."""
+        ...
+
+    def timer(self, after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None) -> ITimerWatcher:
+        """A watcher for time: `after` seconds, then every `repeat` seconds unless that is 0.  Raises ValueError for a negative repeat."""
+        ...
+
+    def async_(self, ref: bool = True, priority: int | None = None) -> IAsyncWatcher:
+        """A watcher that another thread can trigger."""
+        ...
+
+    def idle(self, ref: bool = True, priority: int | None = None) -> IWatcher:
+        """A watcher that calls back in turns in which nothing else is to be done, and keeps the poll from blocking."""
+        ...
+
+    def prepare(self, ref: bool = True, priority: int | None = None) -> IWatcher:
+        """A watcher that calls back before each poll."""
+        ...
+
+    def check(self, ref: bool = True, priority: int | None = None) -> IWatcher:
+        """A watcher that calls back after each poll."""
+        ...
+
+    def register(self, fd: int, notify: Callable[[int], object], /) -> IRegistration:
+        """Put `fd` into the poller for life: see `IRegistration`.  Raises ValueError if the loop has a registration of it."""
+        ...
+
+    def closing_fd(self, fd: int) -> bool:
+        """Take `fd` out of the loop before it is closed; who waits for it is told.  Returns whether anybody did."""
+        ...
+
+
+class ILoop(ILoopCore, Protocol):
+    """The whole documented loop: a core with signals, children, forks and paths."""
+
+    def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> ISignalWatcher:
+        """A watcher for a signal."""
+        ...
+
+    def child(self, pid: int, trace: bool = False, ref: bool = True) -> IChildWatcher:
+        """A watcher for the end of a child process."""
+        ...
+
+    def fork(self, ref: bool = True, priority: int | None = None) -> IWatcher:
+        """A watcher that calls back in the child, in its first turn after a fork."""
+        ...
+
+    def stat(self, path: str, interval: float = 0.0, ref: bool = True, priority: int | None = None) -> IStatWatcher:
+        """A watcher for a path."""
+        ...
+
+    def reinit(self) -> None:
+        """Make the loop usable in a forked child."""
+        ...
+
+
+class ILoopFactory(Protocol):
+    """Whatever makes a loop: a loop class, or a function like one."""
+
+    def __call__(self, *, default: bool | None = None) -> ILoopCore:
+        """Make a loop; `default` says whether it is the main thread's."""
+        ...

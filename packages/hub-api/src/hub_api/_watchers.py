@@ -1,0 +1,249 @@
+"""What every loop's watchers promise: one Protocol for the common life, one per kind for what it adds.
+
+A watcher is created by its loop, idle.  `start` makes it active: the loop then keeps it alive and calls back.  `stop` makes it
+idle again and may be followed by another `start`.  `close` is the end.  All of it belongs to the loop's own thread; the one
+exception is `IAsyncWatcher.send`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TypeVarTuple, overload
+
+Ts = TypeVarTuple("Ts")
+
+NONE = 0
+READ = 1
+WRITE = 2
+
+
+class ICallback(Protocol):
+    """A function queued on the loop, to be called once.
+
+    Truth value: true while it is queued and while it runs.
+    """
+
+    @property
+    def callback(self) -> Callable[..., object] | None:
+        """The function, or None from the moment it starts to run or is stopped."""
+        ...
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        """Its arguments, or None after it has run or was stopped."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """True while it is queued and has not started."""
+        ...
+
+    def stop(self) -> None:
+        """Do not run it.  Idempotent; no effect on one that has run.  Call from: the loop's thread.  Switches: never."""
+        ...
+
+    def close(self) -> None:
+        """The same as `stop`."""
+        ...
+
+    def __bool__(self) -> bool: ...
+
+
+class IWatcher(Protocol):
+    """An event loop watcher: calls its callback, in the loop's thread, when its event has happened.
+
+    You must `close` it when you are done with it (or use it as a context manager), to give its resources back.
+    """
+
+    callback: Callable[..., object] | None
+    """What will be called; None while stopped.  Settable: a callable or None."""
+
+    args: tuple[Any, ...] | None
+    """What it will be called with; None while stopped.  Settable: a tuple or None."""
+
+    ref: bool
+    """Whether the watcher, while active, keeps `run` from returning.  Settable at any time."""
+
+    priority: int | None
+    """Loop-specific; settable only while inactive."""
+
+    @property
+    def loop(self) -> Any:
+        """The loop that made it."""
+        ...
+
+    @property
+    def active(self) -> bool:
+        """True from `start` until `stop`, or until a one-shot watcher fires."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """True from the event until the callback starts."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`; for an io watcher also once `ILoop.closing_fd` has taken its fd away."""
+        ...
+
+    def start(self, callback: Callable[[*Ts], object], /, *args: *Ts) -> None:
+        """Call `callback(*args)` at each event.  On an active watcher only callback and arguments are replaced.
+
+        Call from: the loop's thread.  Switches: never.
+        Raises TypeError if `callback` is not callable, ValueError after `close` or after the loop was destroyed.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Become inactive; an event that was seen but not yet delivered is dropped.  Idempotent."""
+        ...
+
+    def close(self) -> None:
+        """Stop, and give back what the loop holds for it.  Idempotent; the watcher cannot be started again."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+
+class IIoWatcher(IWatcher, Protocol):
+    """Watches one file descriptor; calls back in every turn in which it is ready, as long as the watcher is active."""
+
+    @property
+    def fd(self) -> int:
+        """The file descriptor, or -1 once `ILoop.closing_fd` has taken it away."""
+        ...
+
+    @property
+    def events(self) -> int:
+        """What is watched: READ, WRITE or both.  An error or a hang-up counts as ready for each of them."""
+        ...
+
+    @overload
+    def start(self, callback: Callable[[*Ts], object], /, *args: *Ts) -> None: ...
+    @overload
+    def start(
+        self, callback: Callable[[*Ts], object], /, *args: *Ts, pass_events: Literal[False]
+    ) -> None: ...
+    @overload
+    def start(
+        self, callback: Callable[[int, *Ts], object], /, *args: *Ts, pass_events: Literal[True]
+    ) -> None:
+        """As `IWatcher.start`; with `pass_events=True` the callback gets the ready events before its arguments."""
+        ...
+
+
+class ITimerWatcher(IWatcher, Protocol):
+    """Calls back once after a delay, or again and again.  Never early; late by at most one turn of the loop."""
+
+    def start(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
+        """Call back `after` seconds from now.  `update=False` counts from the loop's cached `now()` instead of the clock."""
+        ...
+
+    def again(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
+        """(Re)start a repeating timer so that it fires `repeat` seconds from now; start a one-shot one afresh."""
+        ...
+
+
+class IAsyncWatcher(IWatcher, Protocol):
+    """Calls back in the loop's thread after `send`, which any thread or signal handler may call."""
+
+    def send(self) -> None:
+        """Wake the loop and have it call back.  Several sends before the callback count as one.
+
+        Call from: any thread, or a Python signal handler.  Switches: never.
+        """
+        ...
+
+    def send_ignoring_arg(self, ignored: object, /) -> None:
+        """The same as `send`, for places that pass an argument."""
+        ...
+
+
+class ISignalWatcher(IWatcher, Protocol):
+    """Calls back after the process received the signal."""
+
+    @property
+    def signum(self) -> int:
+        """The number of the signal."""
+        ...
+
+
+class IChildWatcher(IWatcher, Protocol):
+    """Calls back when a child process ends (or, with `trace`, stops or continues)."""
+
+    rpid: int
+    """The process that the last event was about, 0 before the first."""
+
+    rstatus: int
+    """The wait status of the last event, as `os.waitstatus_to_exitcode` reads it."""
+
+    @property
+    def pid(self) -> int:
+        """The process that is watched."""
+        ...
+
+
+class IStatWatcher(IWatcher, Protocol):
+    """Calls back when what `os.lstat(path)` says has changed."""
+
+    @property
+    def path(self) -> str:
+        """The path as it was given."""
+        ...
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks, where the system does not notify; 0 for the loop's own choice."""
+        ...
+
+    @property
+    def attr(self) -> Any:
+        """The newest stat result, or None while the path does not exist or before `start`."""
+        ...
+
+    @property
+    def prev(self) -> Any:
+        """The stat result before `attr`, or None."""
+        ...
+
+
+class IRegistration(Protocol):
+    """One fd's place in the poller for as long as its owner keeps it: registered once, readiness latched.
+
+    The kernel is asked once, edge-triggered where it can be.  Each edge sets bits in `ready`; only the owner clears them,
+    with `clear`, after a read or write that said "not now" or came back short.  So an owner tries first when the latch is
+    set, and when it is not set waits without a system call.
+    """
+
+    ready: int
+    """The latch: READ and WRITE bits seen and not cleared.  Readable; changed through `clear`."""
+
+    @property
+    def fd(self) -> int:
+        """The file descriptor, or -1 after `close` or `ILoop.closing_fd`."""
+        ...
+
+    def want(self, events: int) -> None:
+        """Have `notify(events)` called, once for each of `events`, when it becomes ready.  Look at `ready` first.
+
+        Call from: the loop's thread.  Switches: never.  Raises ValueError after `close`.
+        """
+        ...
+
+    def unwant(self, events: int) -> None:
+        """Take a `want` back."""
+        ...
+
+    def clear(self, events: int) -> None:
+        """Say that `events` are not ready any more.  Without effect once the peer has hung up or the fd is always ready."""
+        ...
+
+    def close(self) -> None:
+        """Leave the poller; who still wants something is notified with 0.  Before `os.close`.  Idempotent."""
+        ...

@@ -1,0 +1,54 @@
+"""Greenlets on an event loop: the Hub, the Waiter, and the calls that park.  Never calls the operating system itself."""
+
+from hub_api import (
+    BlockingSwitchOutError,
+    ConcurrentObjectUseError,
+    HubDestroyed,
+    InvalidSwitchError,
+    InvalidThreadUseError,
+    LoopExit,
+)
+from hub_core.__about__ import __version__
+from hub_core._greenlets import kill, spawn_raw
+from hub_core._hub import Hub
+from hub_core._local import (
+    get_hub,
+    get_hub_class,
+    get_hub_if_exists,
+    get_loop,
+    set_default_hub_class,
+    set_defaults,
+    set_hub,
+    set_loop,
+)
+from hub_core._waiter import Waiter
+from hub_core._waits import FdWaiter, idle, sleep, wait_on_watcher, wait_read, wait_readwrite, wait_write
+
+__all__ = [
+    "BlockingSwitchOutError",
+    "ConcurrentObjectUseError",
+    "FdWaiter",
+    "Hub",
+    "HubDestroyed",
+    "InvalidSwitchError",
+    "InvalidThreadUseError",
+    "LoopExit",
+    "Waiter",
+    "__version__",
+    "get_hub",
+    "get_hub_class",
+    "get_hub_if_exists",
+    "get_loop",
+    "idle",
+    "kill",
+    "set_default_hub_class",
+    "set_defaults",
+    "set_hub",
+    "set_loop",
+    "sleep",
+    "spawn_raw",
+    "wait_on_watcher",
+    "wait_read",
+    "wait_readwrite",
+    "wait_write",
+]

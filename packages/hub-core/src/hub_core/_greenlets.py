@@ -1,0 +1,74 @@
+"""Raw greenlets: a function in a greenlet of its own, without a result, a link or a name.
+
+Receives: functions.  Gives: greenlets whose parent is the hub, so that it learns of their end and of their errors.
+"""
+
+from __future__ import annotations
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from hub_api import InvalidThreadUseError
+from hub_core._local import get_hub
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ParamSpec
+
+    P = ParamSpec("P")
+
+
+class RawGreenlet(greenlet):
+    """What `spawn_raw` returns: a greenlet that knows its hub's loop."""
+
+    __slots__ = ("loop",)
+
+    if TYPE_CHECKING:
+        loop: Any
+
+
+def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> greenlet:
+    """Run `function(*args, **kwargs)` in a new greenlet, soon: when the current one parks, after those spawned before.
+
+    What it returns is dropped; an exception goes to `Hub.handle_error`.
+    Call from: any greenlet, or a callback.  Switches: never.  Raises TypeError if `function` is not callable.
+    """
+    if not callable(function):
+        raise TypeError(f"cannot spawn {function!r}: it must be callable")
+    hub = get_hub()
+    spawned = RawGreenlet(function, hub)
+    spawned.loop = hub.loop
+    hub.start_soon(spawned, args, kwargs)
+    return spawned
+
+
+def kill(greenlet: greenlet, exception: BaseException | type[BaseException] = GreenletExit) -> None:
+    """Raise `exception` in a greenlet, in its turn; one that is dead already is left alone.
+
+    A greenlet that was spawned and has not run yet starts first, and gets the exception where it parks.  An object with a `kill`
+    of its own is asked with `kill(exception, block=False)`.
+    Call from: the thread of the greenlet; elsewhere InvalidThreadUseError.  Switches: never.
+    """
+    if not (isinstance(exception, BaseException) or (isinstance(exception, type) and issubclass(exception, BaseException))):
+        raise TypeError(f"kill takes an exception class or instance, got {exception!r}")
+    if greenlet.dead:
+        return
+    own_kill = getattr(greenlet, "kill", None)
+    if own_kill is not None:
+        own_kill(exception, block=False)
+        return
+    hub = get_hub()
+    if _root(greenlet) is not _root(getcurrent()):
+        raise InvalidThreadUseError(
+            f"cannot kill {greenlet!r} from {getcurrent()!r}: it runs in another thread than {hub!r}; "
+            "use run_callback_threadsafe(kill, greenlet) of that thread's loop"
+        )
+    hub.throw_soon(greenlet, exception)
+
+
+def _root(member: greenlet) -> greenlet:
+    """The first greenlet of the thread that `member` runs in."""
+    parent = member.parent
+    while parent is not None:
+        member, parent = parent, parent.parent
+    return member

@@ -1,0 +1,148 @@
+"""Which hub: the one of this native thread, made when it is first asked for.
+
+Receives: factories from whoever composes the parts (`set_defaults`), `set_hub` and friends from users.  Gives: `get_hub()`.
+Rule 1: a thread sees its own hub and no other; nothing here is shared between threads but the factories.
+Rule 2: an implicit hub does not outlive its thread: the guard in the thread's storage destroys it as the thread ends.
+"""
+
+from __future__ import annotations
+
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hub_api import IHub, ILoopCore, ILoopFactory, IResolver, IThreadPool
+    from hub_core._hub import Hub
+
+
+class _ThreadState(threading.local):
+    """One thread's hub, hub class and loop; and the guard that ends an implicit hub with its thread."""
+
+    hub: Hub | None = None
+    hub_class: type[Hub] | None = None
+    loop: ILoopCore | None = None
+    guard: _Guard | None = None
+
+
+class _Guard:
+    """Destroys a hub when the thread that holds this guard ends: CPython drops a thread's storage in that very thread."""
+
+    __slots__ = ("hub",)
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub: Hub | None = hub
+
+    def __del__(self) -> None:
+        if self.hub is not None and self.hub.loop is not None:
+            self.hub._end(destroy_loop=True)
+
+
+class Defaults:
+    """What a hub makes when it was not given: factories, or None where nobody has said."""
+
+    loop: ILoopFactory | None = None
+    threadpool: Callable[[IHub], IThreadPool] | None = None
+    resolver: Callable[[IHub], IResolver] | None = None
+    hub_class: type[Hub] | None = None
+
+
+local = _ThreadState()
+defaults = Defaults()
+
+
+def set_defaults(
+    *,
+    loop: ILoopFactory | None = None,
+    threadpool: Callable[[IHub], IThreadPool] | None = None,
+    resolver: Callable[[IHub], IResolver] | None = None,
+) -> None:
+    """Name the factories that hubs made from now on use for parts they were not given.
+
+    For the package that composes the family, or an application in its place.  None leaves a factory as it is.
+    Call from: any thread, before the first hub.  Switches: never.
+    """
+    defaults.loop = loop or defaults.loop
+    defaults.threadpool = threadpool or defaults.threadpool
+    defaults.resolver = resolver or defaults.resolver
+
+
+def get_hub(*args: object, **kwargs: object) -> Hub:
+    """Return this thread's hub; if there is none, make one of the class that `get_hub_class` returns.
+
+    Arguments are deprecated and ignored: use `set_hub`.
+    Call from: any thread.  Switches: never.  Raises LookupError if nobody has said which loop to use.
+    """
+    if args or kwargs:
+        import warnings
+
+        warnings.warn("arguments of get_hub() are ignored; use set_hub() with a hub made to your wish", DeprecationWarning, stacklevel=2)
+    hub = local.hub
+    if hub is None:
+        hub = local.hub = get_hub_class()()
+        if not hub.main_hub:
+            local.guard = _Guard(hub)
+    return hub
+
+
+def get_hub_if_exists() -> Hub | None:
+    """Return this thread's hub, or None rather than make one."""
+    return local.hub
+
+
+def set_hub(hub: Hub | None) -> None:
+    """Make `hub` this thread's hub, or leave the thread without one.  The former hub is not destroyed.
+
+    Raises TypeError for anything but a Hub, InvalidThreadUseError for a hub of another thread.
+    """
+    from hub_core._hub import Hub
+
+    if hub is not None:
+        if not isinstance(hub, Hub):
+            raise TypeError(f"set_hub takes a Hub or None, got {hub!r}")
+        hub.check_thread("set_hub")
+    guard = local.guard
+    if guard is not None and guard.hub is not hub:
+        local.guard = guard.hub = None  # the former hub is now its holder's to destroy
+    local.hub = hub
+
+
+def get_hub_class() -> type[Hub]:
+    """Return the class of hub that `get_hub` makes in this thread; asked once, it stays for this thread."""
+    if local.hub_class is None:
+        from hub_core._hub import Hub
+
+        local.hub_class = defaults.hub_class or Hub
+    return local.hub_class
+
+
+def set_default_hub_class(hub_class: type[Hub]) -> None:
+    """Set the class of hub for threads that have not asked for theirs yet."""
+    from hub_core._hub import Hub
+
+    if not (isinstance(hub_class, type) and issubclass(hub_class, Hub)):
+        raise TypeError(f"set_default_hub_class takes a subclass of Hub, got {hub_class!r}")
+    defaults.hub_class = hub_class
+
+
+def forget(hub: Hub, loop: ILoopCore, destroyed: bool) -> None:
+    """`hub` is destroyed: drop it from this thread, and keep its loop for the next hub unless that is destroyed as well."""
+    if local.hub is hub:
+        local.hub = None
+        if local.guard is not None:
+            local.guard = local.guard.hub = None
+    if not destroyed:
+        local.loop = loop
+    elif local.loop is loop:
+        local.loop = None
+
+
+def get_loop() -> ILoopCore | None:
+    """Return the loop that a destroyed hub left to this thread, or None."""
+    return local.loop
+
+
+def set_loop(loop: ILoopCore | None) -> None:
+    """Set the loop that the next hub of this thread uses."""
+    local.loop = loop

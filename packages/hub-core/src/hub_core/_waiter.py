@@ -1,0 +1,197 @@
+"""The Waiter: one wait of one greenlet, and its outcome.
+
+Receives: `switch`/`throw` from callbacks and other greenlets.  Gives: the outcome, out of `get`.
+
+Rule 1: `switch` and `throw` only mark (law 1): they store the outcome and make the waiting greenlet ready.
+Rule 2: nothing travels on the greenlet's switch (law 4).  The greenlet that wakes reads its own Waiter, and if there is nothing
+in it, it was a stranger who woke it.
+Rule 3: no outcome is lost.  One for a greenlet that waits is delivered to it; one that comes without a waiting greenlet, or
+while the delivery of another is under way, is stored for the next `get`; and when the greenlet is killed before it
+could take its delivery, that is stored too.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+
+from greenlet import GreenletExit, getcurrent
+
+from hub_api import ConcurrentObjectUseError, InvalidSwitchError
+from hub_core._local import get_hub
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, NoReturn
+
+    from greenlet import greenlet
+
+    from hub_core._hub import Hub
+
+
+class _Nothing:
+    """Stands where an outcome is missing; None is an outcome."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING = _Nothing()
+
+
+class _Thrown:
+    """An exception as an outcome: the arguments of `throw`, as they were given."""
+
+    __slots__ = ("args",)
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        self.args = args
+
+
+class Waiter:
+    """A low-level way to park a greenlet until somebody has a value or an exception for it.
+
+    `get` parks the calling greenlet until `switch(value)` or `throw(...)` is called; if that happened before, it returns
+    without parking.  A waiter serves one greenlet at a time; `clear` makes it fit for another wait.
+    Call from: the hub's thread.  `get`: any greenlet but the hub; `switch` and `throw`: anywhere in that thread.
+    """
+
+    __slots__ = ("_delivered", "_stored", "greenlet", "hub")
+
+    def __init__(self, hub: Hub | None = None) -> None:
+        self.hub = get_hub() if hub is None else hub
+        self.greenlet: greenlet | None = None
+        """The greenlet that waits in `get`, or None."""
+        self._delivered: Any = NOTHING  # for the greenlet that waits
+        self._stored: Any = NOTHING  # for the next `get`
+
+    def switch(self, value: Any = None, /) -> None:
+        """Make `value` the outcome; a waiting greenlet gets it and is made ready.
+
+        Call from: the hub's thread, callbacks included.  Switches: never.
+        Raises InvalidThreadUseError elsewhere: use `hub.loop.run_callback_threadsafe(waiter.switch, value)`.
+        """
+        hub = self.hub
+        if get_ident() != hub.thread_ident:
+            hub.check_thread(f"switch {self!r}", "hub.loop.run_callback_threadsafe(waiter.switch, value)")
+        if self.greenlet is None or self._delivered is not NOTHING:
+            self._stored = value
+        else:
+            self._delivered = value
+            hub.make_ready(self.greenlet)
+
+    def switch_args(self, *args: Any) -> None:
+        """The same as `switch(args)`."""
+        self.switch(args)
+
+    def throw(self, *throw_args: Any) -> None:
+        """Make an exception the outcome: a class, an instance, or a `(type, value, traceback)` triple; none is GreenletExit.
+
+        Call from, switches, raises: as `switch`; TypeError if the arguments do not make an exception.
+        """
+        _check_throwable(throw_args)
+        self.switch(_Thrown(throw_args))
+
+    def get(self) -> Any:
+        """Return the value, or raise the exception; a stored one at once and again and again, else when it comes.
+
+        Call from: any greenlet but the hub.  Switches: if nothing is stored.
+        Raises BlockingSwitchOutError in a callback, ConcurrentObjectUseError if another greenlet waits already,
+        InvalidSwitchError if a stranger switches to the greenlet.
+        """
+        outcome = self._stored
+        if outcome is NOTHING:
+            current = getcurrent()
+            if self.greenlet is not None:
+                raise ConcurrentObjectUseError(
+                    f"{current!r} cannot wait on {self!r}: {self.greenlet!r} already does; use one Waiter per wait"
+                )
+            self.greenlet = current
+            try:
+                self.hub.park()
+                outcome = self._delivered
+                if outcome is NOTHING:
+                    self._raise_invalid_switch(current)
+                self._delivered = NOTHING
+            except BaseException:
+                self._abandon(current)
+                raise
+            finally:
+                self.greenlet = None
+        if type(outcome) is _Thrown:
+            _raise(*outcome.args)
+        return outcome
+
+    def _abandon(self, current: greenlet) -> None:
+        """The wait was cut short; if a delivery was under way, keep it, and take the greenlet out of the ready queue."""
+        if self._delivered is not NOTHING:
+            self._stored, self._delivered = self._delivered, NOTHING
+            self.hub.forget_ready(current)
+
+    def _raise_invalid_switch(self, current: greenlet) -> NoReturn:
+        raise InvalidSwitchError(
+            f"invalid switch into {current!r}: a stranger resumed it while it waited on {self!r} of {self.hub!r}; "
+            f"wake it by waiter.switch(value) or waiter.throw(error), not by greenlet.switch()"
+        )
+
+    def clear(self) -> None:
+        """Forget the stored outcome, so that the waiter can be used for another wait."""
+        self._stored = NOTHING
+
+    def ready(self) -> bool:
+        """Whether an outcome is stored."""
+        return self._stored is not NOTHING
+
+    def successful(self) -> bool:
+        """Whether a value is stored, and not an exception."""
+        return self._stored is not NOTHING and type(self._stored) is not _Thrown
+
+    @property
+    def value(self) -> Any:
+        """The stored value, or None."""
+        return self._stored if self.successful() else None
+
+    @property
+    def exc_info(self) -> tuple[Any, ...] | None:
+        """The arguments of a stored `throw`, as they were given, or None."""
+        return self._stored.args if type(self._stored) is _Thrown else None
+
+    def __call__(self, source: Any) -> None:
+        """Take over the outcome of `source` (its `exception`, or its `value`): the field's link protocol."""
+        if source.exception is None:
+            self.switch(source.value)
+        else:
+            self.throw(source.exception)
+
+    def __str__(self) -> str:
+        text = f"<{type(self).__name__} greenlet={self.greenlet}"
+        if type(self._stored) is _Thrown:
+            return f"{text} exc_info={self._stored.args}>"
+        return f"{text} value={self._stored!r}>" if self.ready() else f"{text}>"
+
+    __repr__ = __str__
+
+
+def _check_throwable(throw_args: tuple[Any, ...]) -> None:
+    kind = throw_args[0] if throw_args else GreenletExit
+    if len(throw_args) > 3 or not (
+        isinstance(kind, BaseException) or (isinstance(kind, type) and issubclass(kind, BaseException))
+    ):
+        raise TypeError(f"throw takes an exception class, an instance or a (type, value, traceback) triple, got {throw_args!r}")
+
+
+def _raise(
+    kind: Any = GreenletExit, value: Any = None, traceback: TracebackType | None = None
+) -> NoReturn:
+    """Raise what `throw` was given, by the rules of `greenlet.throw`."""
+    if isinstance(kind, BaseException):
+        error = kind
+    elif isinstance(value, kind):
+        error = value
+    elif value is None:
+        error = kind()
+    else:
+        error = kind(*value) if isinstance(value, tuple) else kind(value)
+    if traceback is not None:
+        error = error.with_traceback(traceback)
+    raise error

@@ -1,0 +1,43 @@
+"""Callbacks: functions queued on the loop, each to be called once.
+
+Receives: a function and its arguments.  Gives: the object that `run_callback` returns.
+Rule: the loop clears `callback` before the call and `args` after it, so that truth means "queued or running".
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Callback:
+    """A queued call: see `hub_api.ICallback`."""
+
+    __slots__ = ("args", "callback")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.args: tuple[Any, ...] | None = args
+
+    @property
+    def pending(self) -> bool:
+        """True while it is queued and has not started."""
+        return self.callback is not None
+
+    def stop(self) -> None:
+        """Do not run it.  Idempotent."""
+        self.callback = None
+        self.args = None
+
+    close = stop
+
+    def __bool__(self) -> bool:
+        return self.args is not None
+
+    def __repr__(self) -> str:
+        if self.args is None:
+            return f"<callback at {id(self):#x} stopped>"
+        state = "running" if self.callback is None else "pending"
+        return f"<callback at {id(self):#x} {state} callback={self.callback!r} args={self.args!r}>"

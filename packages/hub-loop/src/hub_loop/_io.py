@@ -1,0 +1,261 @@
+"""File descriptors: one registration per fd, and the io watchers that stand on it.
+
+Receives: `(fd, events)` from the poller, `start`/`stop` from watchers, `want`/`clear` from an owner.  Gives: queued callbacks,
+and `notify(events)` to the owner.
+
+Two kinds of users, one record per fd:
+
+- Strangers' fds: io watchers.  The kernel is asked for the union of what active watchers want and reports states, so a watcher
+  calls back in every turn in which its fd is ready.  Wanting more is told to the kernel at once, so that its refusal is an error
+  at the call; wanting less only when an event comes that nobody wants.  Stop and start around each wait so cost no system call.
+- An owner's fd: `Loop.register`.  Where the poller can, the kernel is asked once, for changes in both directions, and is never
+  asked again; readiness is latched in `ready`.  Where it cannot (poll, select), what is wanted is armed and disarmed.
+
+Rule 1: nobody but this file talks to a poller about fds.
+Rule 2: an fd leaves here before it is closed (`Loop.closing_fd`, `Registration.close`).  After that nothing of the old file is
+delivered, whatever number the kernel gives to the next one.
+Rule 3: `fd` of a registration or watcher that has left is -1.
+"""
+
+from __future__ import annotations
+
+import fcntl
+
+from hub_api import READ, WRITE
+from hub_loop._watcher import Watcher
+from hub_loop.pollers import BOTH, EDGE, HANGUP, INVALID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal, TypeVarTuple, overload
+
+    from hub_loop._loop import Loop
+    from hub_loop.pollers import Poller
+
+    Ts = TypeVarTuple("Ts")
+
+
+class Registration:
+    """One fd's place in the poller: see `hub_api.IRegistration`."""
+
+    __slots__ = ("_always", "_armed", "_loop", "_notify", "_poller", "_stuck", "_wanted", "_watchers", "fd", "ready")
+
+    def __init__(self, loop: Loop, poller: Poller, fd: int) -> None:
+        self._loop = loop
+        self._poller = poller
+        self.fd = fd
+        self.ready = 0
+        self._notify: Callable[[int], object] | None = None
+        self._wanted = 0
+        self._watchers: list[Io] = []
+        self._armed = 0
+        self._stuck = 0  # bits of `ready` that no `clear` may touch
+        self._always = False
+
+    # -- the owner's side -------------------------------------------------------------------------------------------
+
+    def want(self, events: int) -> None:
+        """Have `notify` called once for each of `events` at its next edge: see `hub_api.IRegistration.want`."""
+        if self.fd < 0:
+            raise ValueError(f"cannot wait for {self!r}: its fd has left the loop; register the new fd")
+        self._wanted |= events
+        if self._armed & EDGE == 0:
+            self._arm()
+
+    def unwant(self, events: int) -> None:
+        """Take a `want` back."""
+        self._wanted &= ~events
+
+    def clear(self, events: int) -> None:
+        """The owner saw that `events` are not ready any more."""
+        self.ready &= ~events | self._stuck
+
+    def close(self) -> None:
+        """Leave the poller; who still wants something is notified with 0.  Idempotent."""
+        if self.fd >= 0:
+            self._loop.closing_fd(self.fd)
+
+    def _tell(self, events: int) -> None:
+        self._wanted &= ~events
+        try:
+            if self._notify is not None:
+                self._notify(events)
+        except BaseException as error:
+            self._loop.handle_error(self, type(error), error, error.__traceback__)
+
+    # -- what the kernel is asked -----------------------------------------------------------------------------------
+
+    def _interest(self) -> int:
+        interest = 0
+        for watcher in self._watchers:
+            interest |= watcher.events
+        if self._notify is None:
+            return interest
+        if not interest and self._poller.edge:
+            return EDGE | BOTH
+        return interest | (self._wanted & ~self.ready)
+
+    def _arm(self, afresh: bool = False) -> None:
+        """Ask for more.  `afresh` when the number may stand for another file than the one that was armed."""
+        interest = self._interest()
+        if afresh or interest & ~self._armed:
+            if self._poller.watch(self.fd, interest):
+                self._armed = interest
+            else:
+                self._always = True
+                self.ready = self._stuck = BOTH
+                self._loop._always_ready[self.fd] = self
+
+    def _settle(self) -> None:
+        """Ask for less, after an event that nobody wants."""
+        interest = self._interest()
+        if interest and interest != self._armed and not self._always:
+            self._poller.watch(self.fd, interest)
+        elif not interest:
+            self._poller.forget(self.fd)
+            if self._notify is None:
+                self._loop._forget_registration(self)
+        self._armed = interest
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def deliver(self, events: int) -> None:
+        """Called by the turn with what the poller reported."""
+        if events & (HANGUP | INVALID):
+            if events & INVALID:
+                self._loop.closing_fd(self.fd)
+                return
+            self._stuck |= READ  # the end of the stream stays readable; a short read before it proves nothing
+        if self._notify is not None:
+            self.ready |= events & BOTH
+            wanted = self._wanted & events
+            if wanted:
+                self._tell(wanted)
+            if self._armed & EDGE or self.fd < 0:
+                return
+        unwanted = True
+        for watcher in self._watchers:
+            seen = watcher.events & events
+            if seen:
+                unwanted = False
+                watcher._seen |= seen
+                watcher._fire()
+        if unwanted or self._notify is not None:
+            self._settle()
+
+    def evict(self) -> bool:
+        """The fd is about to be closed, or is closed: tell everybody, keep nothing."""
+        self._poller.forget(self.fd)
+        self._loop._forget_registration(self)
+        self.fd = -1
+        told = bool(self._watchers)
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher._fd_left()
+        if self._wanted:
+            told = True
+            self._wanted = 0
+            self._tell(0)
+        return told
+
+    def __repr__(self) -> str:
+        where = f"fd={self.fd}" if self.fd >= 0 else "closed"
+        return f"<registration {where} ready={mask_text(self.ready)} wanted={mask_text(self._wanted)}>"
+
+
+class Io(Watcher):
+    """Watches one fd: see `hub_api.IIoWatcher`."""
+
+    __slots__ = ("_pass_events", "_registered", "_seen", "events", "fd")
+
+    def __init__(self, loop: Loop, fd: int, events: int, ref: bool = True, priority: int | None = None) -> None:
+        check_fd(fd)
+        if not isinstance(events, int) or events & ~BOTH or not events:
+            raise ValueError(f"events must be READ (1), WRITE (2) or READ|WRITE (3), got {events!r}")
+        super().__init__(loop, ref, priority)
+        self.fd = fd
+        self.events = events
+        self._pass_events = False
+        self._seen = 0
+        self._registered: Registration | None = None
+
+    if TYPE_CHECKING:
+
+        @overload
+        def start(self, callback: Callable[[*Ts], object], /, *args: *Ts) -> None: ...
+        @overload
+        def start(self, callback: Callable[[*Ts], object], /, *args: *Ts, pass_events: Literal[False]) -> None: ...
+        @overload
+        def start(self, callback: Callable[[int, *Ts], object], /, *args: *Ts, pass_events: Literal[True]) -> None: ...
+
+    def start(self, callback: Callable[..., object], /, *args: object, pass_events: bool = False) -> None:
+        """Call `callback([events,] *args)` whenever the fd is ready: see `hub_api.IIoWatcher.start`."""
+        self._start(callback, args)
+        self._pass_events = pass_events
+
+    def _arm(self) -> None:
+        loop = self.loop
+        registration = loop._registrations.get(self.fd)
+        if registration is None:
+            registration = loop._registrations[self.fd] = Registration(loop, loop._poller, self.fd)
+        registration._watchers.append(self)
+        try:
+            # A watcher that starts for the first time may have been made for a new file under an old number.
+            registration._arm(afresh=self._registered is not registration)
+        except BaseException:
+            registration._watchers.remove(self)
+            if not registration._armed:
+                loop._forget_registration(registration)
+            raise
+        self._registered = registration
+
+    def _disarm(self) -> None:
+        registration = self._registered
+        if registration is not None and self in registration._watchers:
+            registration._watchers.remove(self)
+
+    def _fd_left(self) -> None:
+        """The fd is about to be closed: this is the last event."""
+        self.fd = -1
+        self._closed = True
+        self._seen = self.events
+        self._fire()
+
+    def _run(self) -> None:
+        if not self._pending:
+            return
+        self._pending = False
+        seen, self._seen = self._seen, 0
+        callback, args = self._callback, self._args or ()
+        if self._closed:
+            self.stop()
+        if callback is not None:
+            if self._pass_events:
+                callback(seen, *args)
+            else:
+                callback(*args)
+
+    def _failed(self) -> None:
+        # The callback has most likely not read what is there: it would be called, and fail, in every turn.
+        self.stop()
+
+    def _details(self) -> str:
+        return f" fd={self.fd} events={mask_text(self.events)}"
+
+
+def check_fd(fd: int) -> None:
+    """Raise unless `fd` is the number of an open file: TypeError, ValueError, or OSError (EBADF)."""
+    if not isinstance(fd, int):
+        raise TypeError(f"fd must be a file descriptor number, got {fd!r}; pass its fileno()")
+    if fd < 0:
+        raise ValueError(f"fd must be 0 or more, got {fd}: was the file closed?")
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: fd {fd} is not open") from None
+
+
+def mask_text(events: int) -> str:
+    """READ|WRITE in words."""
+    return "|".join(word for bit, word in ((READ, "READ"), (WRITE, "WRITE")) if events & bit) or "none"

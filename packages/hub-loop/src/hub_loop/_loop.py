@@ -1,0 +1,493 @@
+"""The loop: the turn, and the surface that users see.
+
+Receives: callbacks, watchers, and events from the poller.  Gives: calls, in order, one at a time.
+
+A turn, step by step:
+
+1. prepare watchers are called.
+2. The time to sleep is chosen: none if told not to wait, if callbacks are queued, if an idle watcher is active, if an fd that is
+   always ready is watched, or if nothing is referenced; else until the next deadline.
+3. poll.
+4. fds: each registration latches readiness, tells its owner, and queues the callbacks of its watchers.
+5. The inbox (other threads, signal handlers) is moved into the queue.
+6. The clock is read.
+7. Due timers are queued, oldest deadline first.
+8. check watchers are called; if nothing at all is queued, idle watchers are queued.
+9. The batch: everything queued is called, first in, first out, also what is queued meanwhile, for at most BATCH_SECONDS;
+   watchers of a priority above 0 go first, those below 0 go last.
+
+Rule 1: the turn switches nowhere, and what a callback raises goes to one place, `handle_error`.
+Rule 2: an entry leaves a queue by `del queue[0]`, in the same breath as it is looked at.  That is not a call, so no signal
+handler can run, and no KeyboardInterrupt arise, between the taking of an entry and its use (test_signals.py).
+Rule 3: `_thread` is the one test of every public call: another thread never matches it, and a destroyed loop matches nobody.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import get_ident
+from collections import deque
+
+from hub_api import HubDestroyed, InvalidThreadUseError
+from hub_loop import _io, _phases, pollers
+from hub_loop._callback import Callback
+from hub_loop._timers import Timer, TimerQueue
+from hub_loop._wakeup import Async, Wakeup
+from hub_loop._watcher import MAXPRI, MINPRI, Watcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable
+    from types import TracebackType
+    from typing import NoReturn, TypeVarTuple
+
+    from hub_api import IErrorHandler
+    from hub_loop.pollers import Poller
+
+    Ts = TypeVarTuple("Ts")
+
+BATCH_SECONDS = 0.005
+"""How long a batch may go on while callbacks queue further ones: CPython's own switch interval."""
+_new = object.__new__
+_STRIDE = 50  # callbacks between two looks at the clock
+
+
+class Loop:
+    """An event loop: see `hub_api.ILoopCore`.
+
+    `flags` names a poller, or several in order of preference ("epoll", "kqueue", "poll", "select"); without it HUB_LOOP_BACKEND
+    decides, else the best that the system has.  `default` marks the main thread's loop, which outlives its hubs.
+    `poller` and `clock` (seconds, monotonic) replace the real ones: `hub_loop.testing` has both.
+    Raises ValueError for an unknown poller, OSError if the system is out of file descriptors.
+    """
+
+    MINPRI = MINPRI
+    MAXPRI = MAXPRI
+    approx_timer_resolution = 0.001
+
+    def __init__(
+        self,
+        flags: str | Iterable[str] | None = None,
+        default: bool | None = None,
+        *,
+        poller: Poller | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._thread = 0
+        self._poller = pollers.create(pollers.choose(flags)) if poller is None else poller
+        try:
+            self._wakeup = Wakeup(self._poller)
+        except BaseException:
+            self._poller.close()
+            raise
+        self.default = default is None or bool(default)
+        self.error_handler: IErrorHandler | None = None
+        self.sleeping = False
+        self._clock = clock
+        self._now = clock()
+        self._refs = 0
+        self._queue: deque[Callback | Watcher] = deque()
+        self._ranked: list[Watcher] = []
+        self._timers = TimerQueue()
+        self._registrations: dict[int, _io.Registration] = {}
+        self._always_ready: dict[int, _io.Registration] = {}
+        self._prepares: dict[_phases.Phase, None] = {}
+        self._checks: dict[_phases.Phase, None] = {}
+        self._idles: dict[_phases.Phase, None] = {}
+        self._asyncs: dict[Async, None] = {}
+        self._broken = self._running = False
+        self.iteration = 0
+        self._thread = get_ident()
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def run(self, nowait: bool = False, once: bool = False) -> bool:
+        """Take turns until nothing is left that could happen: see `hub_api.ILoopCore.run`.
+
+        Raises RuntimeError from inside a callback of this loop: it is running already.
+        """
+        if get_ident() != self._thread:
+            self._refuse("run it")
+        if self._running:
+            raise RuntimeError(f"{self!r} is running already; a callback, or a greenlet beside its hub, cannot run it again")
+        self._running, self._broken = True, False
+        try:
+            while nowait or once or self._anything_left():
+                try:
+                    self._turn(nowait)
+                except HubDestroyed:
+                    raise
+                except BaseException as error:
+                    if self.error_handler is None:
+                        raise
+                    self.handle_error(None, type(error), error, error.__traceback__)
+                if nowait or once or self._broken:
+                    break
+            return self._anything_left()
+        finally:
+            self._running = False
+
+    def break_(self) -> None:
+        """Have `run` return at the end of this turn."""
+        self._broken = True
+
+    def _anything_left(self) -> bool:
+        return bool(self._refs > 0 or self._queue or self._ranked or self._wakeup.inbox) and self._thread != 0
+
+    def _turn(self, nowait: bool) -> None:
+        self.iteration += 1
+        if self._prepares:
+            _phases.call_all(self, self._prepares)
+        for fd, events in self._poll(0.0 if nowait else self._time_to_sleep()):
+            registration = self._registrations.get(fd)
+            if registration is not None:
+                registration.deliver(events)
+            elif fd == self._wakeup.fd:
+                self._wakeup.deliver(events)
+            else:
+                self._poller.forget(fd)
+        if self._always_ready:
+            for registration in list(self._always_ready.values()):
+                registration.deliver(pollers.BOTH)
+        if self._wakeup.inbox:
+            self._take_inbox()
+        self._now = now = self._clock()
+        heap = self._timers.heap
+        if heap and heap[0][0] <= now:
+            self._timers.fire_due(now)
+        if self._checks:
+            _phases.call_all(self, self._checks)
+        if self._idles and not self._queue and not self._ranked:
+            _phases.queue_all(self._idles)
+        if self._ranked:
+            self._run_ranked()
+        elif self._queue:
+            self._run_queue()
+
+    def _time_to_sleep(self) -> float | None:
+        if self._queue or self._ranked or self._idles or self._broken or self._refs <= 0:
+            return 0.0
+        if any(registration._watchers for registration in self._always_ready.values()):
+            return 0.0
+        deadline = self._timers.deadline()
+        if deadline is None:
+            return pollers.LONGEST
+        return min(max(deadline - self._clock(), 0.0), pollers.LONGEST)
+
+    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        if timeout == 0.0:
+            return self._poller.poll(0.0)
+        # First say that we sleep, then look whether something came meanwhile: see _wakeup.
+        self.sleeping = True
+        try:
+            if self._wakeup.inbox or self._queue:
+                timeout = 0.0
+            return self._poller.poll(timeout)
+        finally:
+            self.sleeping = False
+
+    def _take_inbox(self) -> None:
+        inbox = self._wakeup.inbox
+        for _ in range(len(inbox)):
+            entry = inbox[0]
+            del inbox[0]
+            if type(entry) is Callback:
+                self._queue.append(entry)
+            else:
+                entry._arrived()  # type: ignore[union-attr]  # the inbox holds callbacks and async watchers
+
+    def _run_queue(self) -> None:
+        queue = self._queue
+        deadline = 0.0
+        while queue:
+            for _ in range(_STRIDE):
+                if not queue:
+                    return
+                entry = queue[0]
+                del queue[0]
+                try:
+                    if type(entry) is Callback:
+                        func = entry.callback
+                        if func is not None:
+                            args = entry.args
+                            entry.callback = None
+                            if args:
+                                func(*args)
+                            else:
+                                func()  # a call that CPython can inline: 20 ns of 300 (benchmarks/bench_callbacks.py)
+                            entry.args = None
+                    else:
+                        entry._run()  # type: ignore[union-attr]  # mypy does not narrow by `type(x) is`
+                except BaseException as error:
+                    self._callback_failed(entry, error)
+            now = self._clock()
+            deadline = deadline or now + BATCH_SECONDS
+            if now >= deadline:
+                return
+
+    def _run_ranked(self) -> None:
+        """The batch when watchers of a priority are among the events: above 0, then the queue, then below 0."""
+        ranked, self._ranked = sorted(self._ranked, key=_phases._urgency), []
+        for watcher in ranked:
+            if (watcher.priority or 0) > 0:
+                self._deliver(watcher)
+        self._run_queue()
+        for watcher in ranked:
+            if (watcher.priority or 0) < 0:
+                self._deliver(watcher)
+
+    def _deliver(self, watcher: Watcher) -> None:
+        try:
+            watcher._run()
+        except BaseException as error:
+            self._callback_failed(watcher, error)
+
+    def _enqueue(self, watcher: Watcher) -> None:
+        if watcher._priority:
+            self._ranked.append(watcher)
+        else:
+            self._queue.append(watcher)
+
+    # -- errors -----------------------------------------------------------------------------------------------------
+
+    def _callback_failed(self, entry: Callback | Watcher, error: BaseException) -> None:
+        if isinstance(entry, Callback):
+            entry.args = None
+        else:
+            entry._failed()
+        if isinstance(error, HubDestroyed):
+            self._queue.clear()
+            self._ranked.clear()
+            raise error
+        self.handle_error(entry, type(error), error, error.__traceback__)
+
+    def handle_error(
+        self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
+    ) -> None:
+        """Hand an exception to `error_handler`, or print it.  A handler that raises is printed, and the loop goes on.
+
+        Without a handler KeyboardInterrupt and SystemExit are not printed: `run` raises them.
+        """
+        handler = self.error_handler
+        if handler is None:
+            if not issubclass(type, Exception):
+                raise value
+            _print_exception(type, value, tb)
+            return
+        try:
+            handler.handle_error(context, type, value, tb)
+        except HubDestroyed:
+            raise
+        except Exception as error:
+            _print_exception(error.__class__, error, error.__traceback__)
+
+    def _refuse(self, what: str, remedy: str = "") -> NoReturn:
+        if self._thread == 0:
+            raise ValueError(f"cannot {what}: operation on destroyed loop {self!r}")
+        advice = f"; use {remedy}" if remedy else ""
+        raise InvalidThreadUseError(
+            f"cannot {what} of {self!r} from thread {get_ident():#x}: it belongs to thread {self._thread:#x}{advice}"
+        )
+
+    # -- callbacks --------------------------------------------------------------------------------------------------
+
+    def run_callback(self, func: Callable[[*Ts], object], /, *args: *Ts) -> Callback:
+        """Queue `func(*args)` for the next batch, or for the running one: see `hub_api.ILoopCore.run_callback`."""
+        if get_ident() != self._thread:
+            self._refuse("run a callback", "run_callback_threadsafe")
+        if not callable(func):
+            raise TypeError(f"cannot run {func!r}: a callback must be callable")
+        callback: Callback = _new(Callback)  # no frame for __init__: 45 ns of 250 (benchmarks/bench_callbacks.py)
+        callback.callback = func
+        callback.args = args
+        self._queue.append(callback)
+        if self.sleeping:  # we are a signal handler inside the poll
+            self._wakeup.wake()
+        return callback
+
+    def run_callback_threadsafe(self, func: Callable[[*Ts], object], /, *args: *Ts) -> Callback:
+        """The same from any thread or signal handler: see `hub_api.ILoopCore.run_callback_threadsafe`."""
+        if not callable(func):
+            raise TypeError(f"cannot run {func!r}: a callback must be callable")
+        callback = Callback(func, args)
+        self._post(callback)
+        return callback
+
+    def _post(self, entry: Callback | Async) -> None:
+        if self._thread == 0:
+            self._refuse("post to it")
+        self._wakeup.inbox.append(entry)
+        if self.sleeping:
+            self.wakeup()
+
+    def run_mark(self, marks: Container[object], /) -> bool:
+        """Run the oldest queued callback now if it is a method whose function is in `marks`."""
+        queue = self._queue
+        if not queue or self._ranked:
+            return False
+        entry = queue[0]
+        func = entry.callback
+        if func is None or type(entry) is not Callback or getattr(func, "__func__", None) not in marks:
+            return False
+        del queue[0]
+        try:
+            entry.callback = None
+            func(*entry.args)  # type: ignore[misc]  # args is a tuple as long as callback is set
+            entry.args = None
+        except BaseException as error:
+            self._callback_failed(entry, error)
+        return True
+
+    def wakeup(self) -> None:
+        """End the poll that blocks now.  Call from: any thread or signal handler.  Switches: never."""
+        self.sleeping = False  # whoever comes after us need not write again
+        self._wakeup.wake()
+
+    # -- watchers ---------------------------------------------------------------------------------------------------
+
+    def io(self, fd: int, events: int, ref: bool = True, priority: int | None = None) -> _io.Io:
+        """A watcher for readiness of `fd`: see `hub_api.ILoopCore.io`."""
+        return _io.Io(self, fd, events, ref, priority)
+
+    def timer(self, after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None) -> Timer:
+        """A watcher for time, in seconds: see `hub_api.ILoopCore.timer`."""
+        return Timer(self, after, repeat, ref, priority)
+
+    def async_(self, ref: bool = True, priority: int | None = None) -> Async:
+        """A watcher that any thread can trigger by its `send`."""
+        return Async(self, ref, priority)
+
+    def idle(self, ref: bool = True, priority: int | None = None) -> _phases.Idle:
+        """A watcher for turns in which nothing else is to be done."""
+        return _phases.Idle(self, ref, priority)
+
+    def prepare(self, ref: bool = True, priority: int | None = None) -> _phases.Prepare:
+        """A watcher for the moment before each poll."""
+        return _phases.Prepare(self, ref, priority)
+
+    def check(self, ref: bool = True, priority: int | None = None) -> _phases.Check:
+        """A watcher for the moment after each poll."""
+        return _phases.Check(self, ref, priority)
+
+    def register(self, fd: int, notify: Callable[[int], object], /) -> _io.Registration:
+        """Put `fd` into the poller for life: see `hub_api.ILoopCore.register`."""
+        if get_ident() != self._thread:
+            self._refuse(f"register fd {fd}")
+        _io.check_fd(fd)
+        if not callable(notify):
+            raise TypeError(f"notify must be callable, got {notify!r}")
+        registration = self._registrations.get(fd)
+        if registration is None:
+            registration = _io.Registration(self, self._poller, fd)
+        elif registration._notify is not None:
+            raise ValueError(f"fd {fd} is registered already: {registration!r}; close that registration before the fd is closed")
+        registration._notify = notify
+        try:
+            registration._arm(afresh=True)
+        except BaseException:
+            registration._notify = None
+            raise
+        self._registrations[fd] = registration
+        return registration
+
+    def closing_fd(self, fd: int) -> bool:
+        """Take `fd` out of the loop, to be called before it is closed: see `hub_api.ILoopCore.closing_fd`."""
+        if get_ident() != self._thread:
+            self._refuse(f"take fd {fd} out", "run_callback_threadsafe(loop.closing_fd, fd)")
+        registration = self._registrations.get(fd)
+        return registration is not None and registration.evict()
+
+    def _forget_registration(self, registration: _io.Registration) -> None:
+        if self._registrations.get(registration.fd) is registration:
+            del self._registrations[registration.fd]
+        self._always_ready.pop(registration.fd, None)
+
+    # -- clock, counts, end -----------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock, as read by this turn or by `update_now`."""
+        if self._thread == 0:
+            self._refuse("tell the time")
+        return self._now
+
+    def update_now(self) -> None:
+        """Read the clock."""
+        if self._thread == 0:
+            self._refuse("read the clock")
+        self._now = self._clock()
+
+    def ref(self) -> None:
+        """Keep `run` from returning, until as many `unref`."""
+        if get_ident() != self._thread:
+            self._refuse("ref it")
+        self._refs += 1
+
+    def unref(self) -> None:
+        """Take one `ref` back."""
+        if get_ident() != self._thread:
+            self._refuse("unref it")
+        self._refs -= 1
+
+    @property
+    def activecnt(self) -> int:
+        """How many things keep `run` from returning."""
+        return max(self._refs, 0) + self.pendingcnt
+
+    @property
+    def pendingcnt(self) -> int:
+        """How many events and callbacks are queued and have not run."""
+        return len(self._queue) + len(self._ranked) + len(self._wakeup.inbox)
+
+    @property
+    def backend(self) -> str:
+        """The name of the poller."""
+        return self._poller.name
+
+    def fileno(self) -> int | None:
+        """The fd that is ready when the loop has something to do; None if the poller has none or the loop is destroyed."""
+        return None if self._thread == 0 else self._poller.fileno()
+
+    def destroy(self) -> None:
+        """Stop everything and give all file descriptors back.  Idempotent.
+
+        Call from: the loop's thread; or any thread once that one has ended.  The loop must not be in its poll.
+        """
+        if self._thread == 0:
+            return
+        if self._running and get_ident() != self._thread:
+            self._refuse("destroy it while it runs")
+        self._thread = 0
+        self._broken = True
+        watchers: list[Watcher] = [entry[2] for entry in self._timers.heap if entry[2]._entry is entry]
+        for table in (self._prepares, self._checks, self._idles, self._asyncs):
+            watchers.extend(table)
+        for registration in list(self._registrations.values()):
+            registration.evict()
+        for watcher in (*watchers, *(entry for entry in self._queue if isinstance(entry, Watcher)), *self._ranked):
+            watcher.stop()
+        self._queue.clear()
+        self._ranked.clear()
+        self._wakeup.inbox.clear()
+        self._wakeup.close()
+        self._poller.close()
+
+    def _format(self) -> str:
+        """What a hub's repr says of its loop."""
+        if self._thread == 0:
+            return "destroyed"
+        fileno = self.fileno()
+        text = f"{self.backend}{' default' if self.default else ''} pending={self.pendingcnt} ref={max(self._refs, 0)}"
+        return text if fileno is None else f"{text} fileno={fileno}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {id(self):#x} {self._format()}>"
+
+
+def _print_exception(kind: type[BaseException], value: BaseException, tb: TracebackType | None) -> None:
+    # Imported here: it costs more than all of hub_loop, and most programs never print.
+    import traceback
+
+    try:
+        traceback.print_exception(kind, value, tb)
+    except Exception:
+        pass  # stderr itself is broken: there is nobody left to tell, and the loop must go on

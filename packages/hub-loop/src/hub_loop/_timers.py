@@ -1,0 +1,206 @@
+"""Timers: a queue of deadlines, and the watcher that lives in it.
+
+Receives: `start`/`stop` from users, `now` from the turn.  Gives: due watchers, oldest deadline first, equal ones in the order
+of their starts.
+Rule 1: a deadline is counted from the clock as read at `start`, so a timer is never early, however long the turn before it.
+Rule 2: `stop` is O(1).  The last entry of the heap is simply dropped (the case of a timeout around a short operation); any
+other becomes a corpse, and when half of the heap is corpses it is rebuilt without them.
+Rule 3: an entry is alive as long as it *is* its timer's entry; nothing else says so.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from hub_loop._watcher import Watcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVarTuple
+
+    from hub_loop._loop import Loop
+
+    Ts = TypeVarTuple("Ts")
+    Entry = tuple[float, int, "Timer"]
+
+_FEW = 512  # below so many corpses a rebuild is not worth it
+
+
+class TimerQueue:
+    """Deadlines of one loop."""
+
+    __slots__ = ("corpses", "heap", "next_number")
+
+    def __init__(self) -> None:
+        self.heap: list[Entry] = []
+        self.corpses = 0
+        self.next_number = count().__next__
+
+    def __len__(self) -> int:
+        return len(self.heap) - self.corpses
+
+    def bury(self) -> None:
+        """An entry that is not the last was stopped: leave it where it is, or clear all such away."""
+        self.corpses += 1
+        if self.corpses > _FEW and self.corpses * 2 > len(self.heap):
+            self.heap[:] = [entry for entry in self.heap if entry[2]._entry is entry]
+            heapify(self.heap)
+            self.corpses = 0
+
+    def deadline(self) -> float | None:
+        """The next deadline, or None."""
+        heap = self.heap
+        while heap:
+            entry = heap[0]
+            if entry[2]._entry is entry:
+                return entry[0]
+            heappop(heap)
+            self.corpses -= 1
+        return None
+
+    def fire_due(self, now: float) -> None:
+        """Queue the callbacks of all timers whose deadline is not after `now`."""
+        heap = self.heap
+        while heap and heap[0][0] <= now:
+            entry = heappop(heap)
+            timer = entry[2]
+            if timer._entry is entry:
+                timer._entry = None
+                timer._deadline = entry[0]
+                timer._pending = True
+                timer.loop._enqueue(timer)
+            else:
+                self.corpses -= 1
+
+
+class Timer(Watcher):
+    """Calls back after a delay, once or again and again: see `hub_api.ITimerWatcher`."""
+
+    __slots__ = ("_after", "_deadline", "_entry", "_repeat")
+
+    def __init__(
+        self, loop: Loop, after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None
+    ) -> None:
+        if not repeat >= 0.0:
+            raise ValueError(f"repeat must be 0 (once) or a positive number of seconds, got {repeat!r}")
+        if after != after:
+            raise ValueError("after must be a number of seconds, got nan")
+        # Written out rather than inherited: timers are made and dropped by the million (benchmarks/timers.py, 20 %).
+        self.loop = loop
+        try:
+            self._after = after + 0.0
+        except TypeError:
+            raise TypeError(f"after must be a number of seconds, got {after!r}") from None
+        self._repeat = repeat
+        self._ref = ref
+        self._priority = 0
+        self._active = self._pending = self._closed = False
+        self._callback = self._args = self._entry = None
+        if priority is not None:
+            self.priority = priority
+
+    if TYPE_CHECKING:
+        _entry: Entry | None
+        _deadline: float
+
+    # start, stop and close are written out rather than inherited: most timers are made, started, stopped and closed without
+    # ever firing (benchmarks/bench_timers.py "start + cancel": 1.7 us inherited, 0.9 us written out).
+
+    def start(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
+        """Call `callback(*args)` in `after` seconds: see `hub_api.ITimerWatcher.start`."""
+        loop = self.loop
+        if self._active or self._closed or get_ident() != loop._thread or not callable(callback):
+            self._start(callback, args)  # the rare cases, and the errors, are those of every watcher
+            return
+        if update is not False:
+            loop._now = loop._clock()
+        self._callback = callback
+        self._args = args
+        self._active = True
+        if self._ref:
+            loop._refs += 1
+        timers = loop._timers
+        self._entry = entry = (loop._now + self._after, timers.next_number(), self)
+        heappush(timers.heap, entry)
+        if loop.sleeping:
+            loop.wakeup()
+
+    def stop(self) -> None:
+        """Become idle: see `hub_api.IWatcher.stop`."""
+        loop = self.loop
+        if self._active:
+            if get_ident() != loop._thread and loop._thread:
+                loop._refuse(f"stop {self!r}", "loop.run_callback_threadsafe(watcher.stop)")
+            self._active = False
+            if self._ref:
+                loop._refs -= 1
+        entry = self._entry
+        if entry is not None:
+            self._entry = None
+            heap = loop._timers.heap
+            if heap[-1] is entry:
+                del heap[-1]
+            else:
+                loop._timers.bury()
+        self._pending = False
+        self._callback = self._args = None
+
+    def close(self) -> None:
+        """Stop for good.  Idempotent."""
+        if self._active or self._pending:
+            self.stop()
+        self._closed = True
+
+    def again(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
+        """(Re)start: a repeating timer fires `repeat` seconds from now: see `hub_api.ITimerWatcher.again`."""
+        self._refuse_elsewhere()
+        self.stop()
+        self.start(callback, *args, update=update)
+        if self._repeat:
+            self._entry = None
+            self.loop._timers.bury()
+            self._schedule(self.loop._now + self._repeat)
+
+    def _refuse_elsewhere(self) -> None:
+        if get_ident() != self.loop._thread:
+            self.loop._refuse(f"restart {self!r}", "loop.run_callback_threadsafe(timer.again, callback)")
+
+    def _schedule(self, deadline: float) -> None:
+        timers = self.loop._timers
+        self._entry = entry = (deadline, timers.next_number(), self)
+        heappush(timers.heap, entry)
+
+    def _run(self) -> None:
+        if not self._pending:
+            return
+        self._pending = False
+        callback, args = self._callback, self._args
+        if self._repeat:
+            # From deadline to deadline, so that it does not drift; those that were missed meanwhile count as one.
+            self._schedule(max(self._deadline + self._repeat, self.loop._now))
+            if callback is not None:
+                callback(*(args or ()))
+            return
+        self._deactivate()
+        try:
+            if callback is not None:
+                callback(*(args or ()))
+        finally:
+            if not self._active:  # unless the callback has started it again
+                self._callback = self._args = None
+
+    @property
+    def at(self) -> float | None:
+        """The deadline on the loop's clock in seconds, or None while none is set."""
+        return None if self._entry is None else self._entry[0]
+
+    def _details(self) -> str:
+        text = f" after={self._after:g}"
+        if self._repeat:
+            text += f" repeat={self._repeat:g}"
+        if self._entry is not None:
+            text += f" due in {self._entry[0] - self.loop._now:.3f}s"
+        return text

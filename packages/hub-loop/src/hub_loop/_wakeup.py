@@ -1,0 +1,127 @@
+"""Wake-ups from outside: other threads and signal handlers reach a loop through this door only.
+
+Receives: callbacks and async watchers, from any thread.  Gives: the same, in order, to the turn.
+Protocol: a poster appends to the inbox, then looks whether the loop sleeps, and if so writes to the wake fd.  The loop says that it
+sleeps, then looks into the inbox, then polls.  Whichever comes second sees what the other did, so nothing is left lying.
+Posters that find the loop awake, or find that another has written already, make no system call.
+Rule: the fd is written and closed under one lock, so nobody writes into a number that was closed and reused.  The lock is
+re-entrant because a signal handler may post while its own thread is posting.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from threading import RLock
+
+from hub_api import READ
+from hub_loop._watcher import Watcher
+from hub_loop.pollers import EDGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hub_loop._callback import Callback
+    from hub_loop._loop import Loop
+    from hub_loop.pollers import Poller
+
+
+class Wakeup:
+    """A fd in the poller that any thread can make ready."""
+
+    __slots__ = ("_drain", "_ends", "_lock", "fd", "inbox")
+
+    def __init__(self, poller: Poller) -> None:
+        self.inbox: deque[Callback | Async] = deque()
+        self._lock = RLock()
+        self._ends: tuple[socket.socket, ...] = ()
+        if hasattr(os, "eventfd"):
+            self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        else:
+            self._ends = socket.socketpair()
+            for end in self._ends:
+                end.setblocking(False)
+            self.fd = self._ends[0].fileno()
+        # Edge-triggered, each write is an edge and nothing needs to be read; a 64-bit count of ones does not overflow.
+        self._drain = not poller.edge or bool(self._ends)
+        poller.watch(self.fd, READ | EDGE if poller.edge else READ)
+
+    def wake(self) -> None:
+        """End the poll.  Call from: any thread, or a signal handler."""
+        with self._lock:
+            if self.fd < 0:
+                return
+            if not self._ends:
+                os.eventfd_write(self.fd, 1)
+                return
+            try:
+                self._ends[1].send(b"\0")
+            except BlockingIOError:
+                pass  # full of wake-ups already
+
+    def deliver(self, events: int) -> None:
+        """The poll ended: make the fd silent again, where it does not become so by itself."""
+        if not self._drain:
+            return
+        if not self._ends:
+            os.eventfd_read(self.fd)
+            return
+        try:
+            while self._ends[0].recv(4096):
+                pass
+        except BlockingIOError:
+            pass  # empty
+
+    def close(self) -> None:
+        """Give the fd back.  Idempotent."""
+        with self._lock:
+            fd, self.fd = self.fd, -1
+            if self._ends:
+                for end in self._ends:
+                    end.close()
+            elif fd >= 0:
+                os.close(fd)
+
+    def __del__(self) -> None:
+        # A loop that was dropped without destroy().  An eventfd is a bare number: nothing else would close it.
+        if getattr(self, "fd", -1) >= 0:
+            self.close()
+
+
+class Async(Watcher):
+    """Calls back after `send` from any thread: see `hub_api.IAsyncWatcher`."""
+
+    __slots__ = ("_sent",)
+
+    def __init__(self, loop: Loop, ref: bool = True, priority: int | None = None) -> None:
+        super().__init__(loop, ref, priority)
+        self._sent = False
+
+    def _arm(self) -> None:
+        self.loop._asyncs[self] = None
+
+    def _disarm(self) -> None:
+        self.loop._asyncs.pop(self, None)
+
+    def send(self) -> None:
+        """Have the callback called.  Call from: any thread, or a signal handler.  Raises ValueError after `close`."""
+        if self._closed:
+            raise ValueError(f"cannot send to {self!r}: it was closed")
+        if not self._sent:
+            self._sent = True
+            self.loop._post(self)
+
+    def send_ignoring_arg(self, ignored: object, /) -> None:
+        """The same as `send`, for places that pass an argument."""
+        self.send()
+
+    def _arrived(self) -> None:
+        """Taken from the inbox by the turn: from here on a new `send` is a new event."""
+        self._sent = False
+        if self._active:
+            self._fire()
+
+    @property
+    def pending(self) -> bool:
+        """True from `send` until the callback starts."""
+        return self._pending or self._sent

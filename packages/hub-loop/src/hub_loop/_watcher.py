@@ -1,0 +1,204 @@
+"""The life that all watchers share: idle, active, pending, closed.
+
+Receives: `start`, `stop`, `close` from users, `_fire` from the mechanism that saw the event.  Gives: an entry in the loop's
+queue, and at last the call of the callback.
+Rule 1: everything that changes `_active`, `_pending` or the loop's count of references is in this file and in `_timers`.
+Rule 2: a mechanism is armed before the watcher says that it is active, so a refusal by the system leaves it idle.
+Rule 3: a stopped watcher has no callback; users test for that.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, Self, TypeVarTuple
+
+    from hub_loop._loop import Loop
+
+    Ts = TypeVarTuple("Ts")
+
+MINPRI, MAXPRI = -2, 2
+
+
+class Watcher:
+    """Base of all watchers: see `hub_api.IWatcher`.  A kind says how it is armed (`_arm`) and disarmed (`_disarm`)."""
+
+    __slots__ = ("__weakref__", "_active", "_args", "_callback", "_closed", "_pending", "_priority", "_ref", "loop")
+
+    def __init__(self, loop: Loop, ref: bool = True, priority: int | None = None) -> None:
+        self.loop = loop
+        self._ref = ref
+        self._priority = 0 if priority is None else _clamp(priority)
+        self._active = self._pending = self._closed = False
+        self._callback: Callable[..., object] | None = None
+        self._args: tuple[Any, ...] | None = None
+
+    # -- what a kind fills in ---------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Have the mechanism call `_fire`.  May raise; the watcher is then still idle."""
+        raise NotImplementedError
+
+    def _disarm(self) -> None:
+        """Undo `_arm`.  Idempotent, and fine if `_arm` was never called."""
+        raise NotImplementedError
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def start(self, callback: Callable[[*Ts], object], /, *args: *Ts) -> None:
+        """Call `callback(*args)` at each event: see `hub_api.IWatcher.start`."""
+        self._start(callback, args)
+
+    def _start(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        loop = self.loop
+        if get_ident() != loop._thread:
+            loop._refuse(f"start {self!r}", "loop.run_callback_threadsafe(watcher.start, callback)")
+        if not callable(callback):
+            raise TypeError(f"cannot start {self!r} with {callback!r}: a callback must be callable")
+        if not self._active:
+            if self._closed:
+                raise ValueError(f"cannot start {self!r}: it was closed; ask the loop for a new watcher")
+            self._arm()
+            self._active = True
+            if self._ref:
+                loop._refs += 1
+            if loop.sleeping:
+                loop.wakeup()
+        self._callback = callback
+        self._args = args
+
+    def stop(self) -> None:
+        """Become idle and drop an event not yet delivered: see `hub_api.IWatcher.stop`."""
+        if self._active:
+            loop = self.loop
+            if get_ident() != loop._thread and loop._thread:
+                loop._refuse(f"stop {self!r}", "loop.run_callback_threadsafe(watcher.stop)")
+            self._deactivate()
+        self._disarm()  # also when idle: a KeyboardInterrupt may have come between arming and saying so
+        self._pending = False
+        self._callback = self._args = None
+
+    def _deactivate(self) -> None:
+        self._active = False
+        if self._ref:
+            self.loop._refs -= 1
+
+    def close(self) -> None:
+        """Stop for good.  Idempotent."""
+        self.stop()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        self.close()
+
+    # -- events -----------------------------------------------------------------------------------------------------
+
+    def _fire(self) -> None:
+        """The event has happened: queue the callback, once."""
+        if not self._pending:
+            self._pending = True
+            self.loop._enqueue(self)
+
+    def _run(self) -> None:
+        """Deliver the event; called by the loop's batch.  What the callback raises is the batch's business."""
+        if self._pending:
+            self._pending = False
+            if self._callback is not None:
+                self._callback(*(self._args or ()))
+
+    def _failed(self) -> None:
+        """The callback raised.  Most kinds go on."""
+
+    # -- attributes -------------------------------------------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """True from `start` until `stop`, or until a one-shot watcher fires."""
+        return self._active
+
+    @property
+    def pending(self) -> bool:
+        """True from the event until the callback starts."""
+        return self._pending
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`, or when the loop has taken the fd away."""
+        return self._closed
+
+    @property
+    def callback(self) -> Callable[..., object] | None:
+        """What will be called, or None."""
+        return self._callback
+
+    @callback.setter
+    def callback(self, callback: Callable[..., object] | None) -> None:
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback of {self!r} must be callable or None, got {callback!r}")
+        self._callback = callback
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        """What it will be called with, or None."""
+        return self._args
+
+    @args.setter
+    def args(self, args: tuple[Any, ...] | None) -> None:
+        if args is not None and not isinstance(args, tuple):
+            raise TypeError(f"args of {self!r} must be a tuple or None, got {args!r}")
+        self._args = args
+
+    @property
+    def ref(self) -> bool:
+        """Whether the watcher, while active, keeps `Loop.run` from returning."""
+        return self._ref
+
+    @ref.setter
+    def ref(self, ref: bool) -> None:
+        ref = bool(ref)
+        if ref != self._ref:
+            self._ref = ref
+            if self._active:
+                self.loop._refs += 1 if ref else -1
+
+    @property
+    def priority(self) -> int | None:
+        """From MINPRI to MAXPRI, 0 unless set: who goes first among events of one turn."""
+        return self._priority
+
+    @priority.setter
+    def priority(self, priority: int | None) -> None:
+        if self._active:
+            raise AttributeError(f"cannot set the priority of {self!r} while it is active; stop it first")
+        self._priority = 0 if priority is None else _clamp(priority)
+
+    def _details(self) -> str:
+        """What the kind adds to the repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        words = [type(self).__name__.lower(), f"at {id(self):#x}"]
+        words += [word for word in ("active", "pending", "closed") if getattr(self, "_" + word)] or ["idle"]
+        if not self._ref:
+            words.append("unref")
+        if self._callback is not None:
+            words.append(f"callback={self._callback!r} args={_short(self._args)}")
+        return f"<{' '.join(words)}{self._details()}>"
+
+
+def _short(args: tuple[Any, ...] | None) -> str:
+    # Arguments may be huge, or may hold the watcher itself: name their types only.
+    return f"({', '.join(type(arg).__name__ for arg in args or ())})"
+
+
+def _clamp(priority: int) -> int:
+    return max(MINPRI, min(MAXPRI, priority))

@@ -1,0 +1,79 @@
+"""The kqueue back-end (macOS and the BSDs).
+
+Written to the same duties as the others; it cannot be run on Linux, where this project's tests run, and no more is claimed.
+
+READ and WRITE are two filters, each with a state of its own; EV_CLEAR makes a filter edge-triggered, EV_EOF says that the peer
+has closed its side.  As with epoll a filter goes when the last number of the file is closed, and adding one again updates it.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+
+from hub_api import READ, WRITE
+from hub_loop.pollers import EDGE, HANGUP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_kernel: Any = select  # the type stubs hide kqueue on Linux, where this module must still type-check
+
+
+class KqueuePoller:
+    """Duties: see `hub_loop.pollers.Poller`."""
+
+    name = "kqueue"
+    edge = True
+
+    __slots__ = ("_armed", "_kqueue")
+
+    def __init__(self) -> None:
+        self._kqueue: Any = _kernel.kqueue()
+        self._armed: dict[int, int] = {}
+
+    def watch(self, fd: int, interest: int) -> bool:
+        self.forget(fd)
+        how = _kernel.KQ_EV_ADD | (_kernel.KQ_EV_CLEAR if interest & EDGE else 0)
+        changes = [_kernel.kevent(fd, kind, how) for kind in self._filters(interest)]
+        try:
+            self._kqueue.control(changes, 0)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENODEV, errno.EPERM):
+                return False
+            raise
+        self._armed[fd] = interest
+        return True
+
+    def forget(self, fd: int) -> None:
+        for kind in self._filters(self._armed.pop(fd, 0)):
+            try:
+                self._kqueue.control([_kernel.kevent(fd, kind, _kernel.KQ_EV_DELETE)], 0)
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ENOENT):  # closed before it was forgotten: gone already
+                    raise
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        found: dict[int, int] = {}
+        for event in self._kqueue.control(None, 2 * len(self._armed) or 1, timeout):
+            events = READ if event.filter == _kernel.KQ_FILTER_READ else WRITE
+            if event.flags & _kernel.KQ_EV_EOF:
+                events |= HANGUP
+            found[event.ident] = found.get(event.ident, 0) | events
+        return list(found.items())
+
+    @staticmethod
+    def _filters(interest: int) -> list[int]:
+        return [
+            kind
+            for bit, kind in ((READ, _kernel.KQ_FILTER_READ), (WRITE, _kernel.KQ_FILTER_WRITE))
+            if interest & bit
+        ]
+
+    def fileno(self) -> int | None:
+        number: int = self._kqueue.fileno()
+        return number
+
+    def close(self) -> None:
+        self._kqueue.close()
