@@ -1,0 +1,108 @@
+"""The hub family in one import: greenlets that wait on an event loop, with every part chosen.
+
+Receives: the parts' packages.  Gives: their public names, and hubs that find a loop, a thread pool and a resolver.
+Rule: importing this starts nothing and opens nothing.  What only some programs need (`Loop`, `ThreadPool`, the
+resolvers) is imported when it is first named, and the loop when the first hub is made (tests/greenlet_hub/test_import.py).
+"""
+
+from __future__ import annotations
+
+from greenlet import GreenletExit
+
+from greenlet_hub import _defaults
+from greenlet_hub.__about__ import __version__
+from hub_api import (
+    READ,
+    WRITE,
+    BlockingSwitchOutError,
+    ConcurrentObjectUseError,
+    HubDestroyed,
+    InvalidSwitchError,
+    InvalidThreadUseError,
+    LoopExit,
+)
+from hub_core import (
+    FdWaiter,
+    Hub,
+    Waiter,
+    get_hub,
+    get_hub_class,
+    get_hub_if_exists,
+    get_loop,
+    idle,
+    kill,
+    set_default_hub_class,
+    set_defaults,
+    set_hub,
+    set_loop,
+    sleep,
+    spawn_raw,
+    wait_on_watcher,
+    wait_read,
+    wait_readwrite,
+    wait_write,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hub_loop import Loop
+    from hub_resolver import BlockingResolver, ThreadResolver
+    from hub_threadpool import ThreadPool
+
+__all__ = [
+    "READ",
+    "WRITE",
+    "BlockingResolver",
+    "BlockingSwitchOutError",
+    "ConcurrentObjectUseError",
+    "FdWaiter",
+    "GreenletExit",
+    "Hub",
+    "HubDestroyed",
+    "InvalidSwitchError",
+    "InvalidThreadUseError",
+    "Loop",
+    "LoopExit",
+    "ThreadPool",
+    "ThreadResolver",
+    "Waiter",
+    "__version__",
+    "get_hub",
+    "get_hub_class",
+    "get_hub_if_exists",
+    "get_loop",
+    "idle",
+    "kill",
+    "set_default_hub_class",
+    "set_defaults",
+    "set_hub",
+    "set_loop",
+    "sleep",
+    "spawn_raw",
+    "wait_on_watcher",
+    "wait_read",
+    "wait_readwrite",
+    "wait_write",
+]
+
+_LATER = {
+    "Loop": "hub_loop",
+    "ThreadPool": "hub_threadpool",
+    "ThreadResolver": "hub_resolver",
+    "BlockingResolver": "hub_resolver",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a part that was not needed until now."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = _defaults.find(f"{_LATER[name]}:{name}", f"greenlet_hub.{name}")
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+_defaults.join()
