@@ -2,8 +2,9 @@
 
 For each member: a fresh environment, its wheel from DIST and the wheels of the siblings it declares, its other declared
 dependencies from the index, the plugins of the root's `test` group, and its own directory below tests/.  Before the
-tests run, each undeclared sibling must fail to import and the package must come from the wheel, not from this tree.  A
-member without tests fails.  Siblings are installed by path, never by name, so that no index can put in a namesake.
+tests run, each undeclared sibling must fail to import and the package must come from the wheel, not from this tree.  Only
+then are the siblings added that the package's own dependency group `test` names: hub-core, say, needs some loop to be
+tested on, and must import without it.  A member without tests fails.  Siblings are installed by path, never by name, so that no index can put in a namesake.
 Needs uv (as $UV, else on PATH) and `packaging`, which hatch brings along.
 """
 
@@ -14,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from workspace import ROOT, Member, members, needed_siblings
+from workspace import ROOT, Member, members, needed_siblings, test_siblings
 
 UV = os.environ.get("UV", "uv")
 PROBE = """
@@ -38,6 +39,8 @@ def check(member: Member, among: dict[str, Member], dist: Path, scratch: Path) -
     tests = ROOT / "tests" / member.import_name
     declared = needed_siblings(member, among)
     undeclared = [other.import_name for other in among.values() if other.name not in declared | {member.name}]
+    for_tests = test_siblings(member, among)
+    still_undeclared = [name for name in undeclared if name not in {among[other].import_name for other in for_tests}]
     environment = scratch / member.name
     python = environment / "bin" / "python"
     wheels = [among[name].wheel(dist) for name in sorted(declared | {member.name})]
@@ -45,6 +48,10 @@ def check(member: Member, among: dict[str, Member], dist: Path, scratch: Path) -
     run(UV, "venv", "-q", "--python", sys.executable, environment)
     run(UV, "pip", "install", "-q", "--no-sources", "--python", python, "--group", group, *wheels)
     run(python, "-c", PROBE, member.import_name, *undeclared, cwd=scratch)
+    if for_tests:
+        more = [among[name].wheel(dist) for name in sorted(for_tests)]
+        run(UV, "pip", "install", "-q", "--no-sources", "--python", python, *more)
+        run(python, "-c", PROBE, member.import_name, *still_undeclared, cwd=scratch)
     run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests)
 
 

@@ -24,6 +24,7 @@ class Member:
     version: str
     requirements: tuple[Requirement, ...]
     extras: tuple[Requirement, ...]
+    test_requirements: tuple[Requirement, ...]
 
     @property
     def import_name(self) -> str:
@@ -44,7 +45,8 @@ def members() -> dict[str, Member]:
     """Every member by its distribution name, in alphabetical order."""
     found: dict[str, Member] = {}
     for pyproject in sorted((ROOT / "packages").glob("*/pyproject.toml")):
-        project = tomllib.loads(pyproject.read_text("utf-8"))["project"]
+        metadata = tomllib.loads(pyproject.read_text("utf-8"))
+        project = metadata["project"]
         name: str = project["name"]
         about = pyproject.parent / "src" / name.replace("-", "_") / "__about__.py"
         version: str = runpy.run_path(str(about))["__version__"]
@@ -54,6 +56,7 @@ def members() -> dict[str, Member]:
             version=version,
             requirements=parse_requirements(project.get("dependencies", [])),
             extras=parse_requirements(line for lines in optional for line in lines),
+            test_requirements=parse_requirements(metadata.get("dependency-groups", {}).get("test", [])),
         )
     return found
 
@@ -68,11 +71,20 @@ def parse_requirements(lines: Iterable[str]) -> tuple[Requirement, ...]:
 
 def needed_siblings(member: Member, among: dict[str, Member]) -> set[str]:
     """The members that `member` declares, and those that they declare in turn."""
+    return _with_their_needs(member.requirements, among)
+
+
+def test_siblings(member: Member, among: dict[str, Member]) -> set[str]:
+    """The members that only the tests of `member` need (its dependency group `test`), and those that they declare in turn."""
+    return _with_their_needs(member.test_requirements, among) - needed_siblings(member, among) - {member.name}
+
+
+def _with_their_needs(requirements: Iterable[Requirement], among: dict[str, Member]) -> set[str]:
     needed: set[str] = set()
-    pending = [member]
+    pending = list(requirements)
     while pending:
-        for requirement in pending.pop().requirements:
-            if requirement.name in among and requirement.name not in needed:
-                needed.add(requirement.name)
-                pending.append(among[requirement.name])
+        name = pending.pop().name
+        if name in among and name not in needed:
+            needed.add(name)
+            pending.extend(among[name].requirements)
     return needed
