@@ -2,9 +2,10 @@
 
 For each member: a fresh environment, its wheel from DIST and the wheels of the siblings it declares, its other declared
 dependencies from the index, the plugins of the root's `test` group, and its own directory below tests/.  Before the
-tests run, each undeclared sibling must fail to import and the package must come from the wheel, not from this tree.  Only
-then are the siblings added that the package's own dependency group `test` names: hub-core, say, needs some loop to be
-tested on, and must import without it.  A member without tests fails.  Siblings are installed by path, never by name, so that no index can put in a namesake.
+tests run, each undeclared sibling must fail to import and the package must come from the wheel, not from this tree.
+Only then are the siblings added that the package's own dependency group `test` names: hub-core, say, needs some loop to
+be tested on, and must import without it.  A member without tests fails.  Siblings are installed by path, never by name,
+so that no index can put in a namesake.
 Needs uv (as $UV, else on PATH) and `packaging`, which hatch brings along.
 """
 

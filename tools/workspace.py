@@ -75,7 +75,7 @@ def needed_siblings(member: Member, among: dict[str, Member]) -> set[str]:
 
 
 def test_siblings(member: Member, among: dict[str, Member]) -> set[str]:
-    """The members that only the tests of `member` need (its dependency group `test`), and those that they declare in turn."""
+    """The members that its dependency group `test` adds to those that `member` needs, with those that they declare."""
     return _with_their_needs(member.test_requirements, among) - needed_siblings(member, among) - {member.name}
 
 
