@@ -1,8 +1,8 @@
 """The hub family in one import: greenlets that wait on an event loop, with every part chosen.
 
 Receives: the parts' packages.  Gives: their public names, and hubs that find a loop, a thread pool and a resolver.
-Rule: importing this starts nothing and opens nothing.  What only some programs need (`Loop`, `ThreadPool`, the
-resolvers) is imported when it is first named, and the loop when the first hub is made (tests/greenlet_hub/test_import.py).
+Rule: importing this starts nothing and opens nothing.  What only some programs need (`Loop`, `ThreadPool`, resolvers)
+is imported when it is first named, and the loop when the first hub is made (tests/greenlet_hub/test_import.py).
 """
 
 from __future__ import annotations
