@@ -59,13 +59,18 @@ class Registration:
         """Have `notify` called once for each of `events` at its next edge: see `hub_api.IRegistration.want`."""
         if self.fd < 0:
             raise ValueError(f"cannot wait for {self!r}: its fd has left the loop; register the new fd")
+        if not self._wanted:
+            self._loop._refs += 1  # who waits for this fd keeps the loop running
         self._wanted |= events
         if self._armed & EDGE == 0:
             self._arm()
 
     def unwant(self, events: int) -> None:
         """Take a `want` back."""
-        self._wanted &= ~events
+        if self._wanted:
+            self._wanted &= ~events
+            if not self._wanted:
+                self._loop._refs -= 1
 
     def clear(self, events: int) -> None:
         """The owner saw that `events` are not ready any more."""
@@ -77,7 +82,7 @@ class Registration:
             self._loop.closing_fd(self.fd)
 
     def _tell(self, events: int) -> None:
-        self._wanted &= ~events
+        self.unwant(events)
         try:
             if self._notify is not None:
                 self._notify(events)
@@ -155,7 +160,7 @@ class Registration:
             watcher._fd_left()
         if self._wanted:
             told = True
-            self._wanted = 0
+            self.unwant(BOTH)
             self._tell(0)
         return told
 
