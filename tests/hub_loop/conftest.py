@@ -1,0 +1,217 @@
+"""What the loop's tests add: wires (a pair of sockets on any poller), watchers of every kind, helpers inside a poll."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pytest
+
+from hub_api import READ, WRITE
+from hub_loop import Loop
+from hub_loop._watcher import Watcher
+from hub_loop.testing import FakePoller, ManualClock
+
+
+class Wire:
+    """Two connected sockets: the near end is what a loop watches; a fake poller is told of the far end."""
+
+    def __init__(self, fake: FakePoller | None, number: int | None = None) -> None:
+        self._fake = fake
+        near, self._far = socket.socketpair()
+        if number is not None:
+            os.dup2(near.fileno(), number)
+            near.close()
+            near = socket.socket(fileno=number)
+        self._near = near
+        self.fd = near.fileno()
+        near.setblocking(False)
+        self._far.setblocking(False)
+        if fake is not None:
+            fake.replace(self.fd)
+            fake.make_ready(self.fd, WRITE)
+
+    def send(self, data: bytes = b"x") -> None:
+        """The far end sends: the near end becomes readable."""
+        self._far.send(data)
+        if self._fake is not None:
+            self._fake.make_ready(self.fd, READ)
+
+    def read(self, most: int = 1 << 20) -> bytes:
+        """Read at the near end what is there, or `most` bytes of it."""
+        data = self._near.recv(most)
+        if self._fake is not None and len(data) < most:
+            self._fake.drain(self.fd, READ)
+        return data
+
+    def fill(self) -> None:
+        """Send at the near end until nothing more goes in."""
+        try:
+            while True:
+                self._near.send(bytes(1 << 16))
+        except BlockingIOError:
+            pass
+        if self._fake is not None:
+            self._fake.drain(self.fd, WRITE)
+
+    def make_room(self) -> None:
+        """Read everything at the far end: the near end becomes writable."""
+        try:
+            while self._far.recv(1 << 20):
+                pass
+        except BlockingIOError:
+            pass
+        if self._fake is not None:
+            self._fake.make_ready(self.fd, WRITE)
+
+    def shut(self) -> None:
+        """The far end says that it will send no more."""
+        self._far.shutdown(socket.SHUT_WR)
+        if self._fake is not None:
+            self._fake.shut(self.fd)
+
+    def hang_up(self) -> None:
+        """The far end closes."""
+        self._far.close()
+        if self._fake is not None:
+            self._fake.hang_up(self.fd)
+
+    def close_near(self) -> None:
+        """Close the number that the loop watches."""
+        self._near.close()
+        if self._fake is not None:
+            self._fake.replace(self.fd)
+
+    def close(self) -> None:
+        """Close what is still open."""
+        self._near.close()
+        self._far.close()
+
+
+class MakeWire(Protocol):
+    """What the fixture `make_wire` gives; with a number, the near end takes that fd's place."""
+
+    def __call__(self, number: int | None = None) -> Wire: ...
+
+
+@pytest.fixture
+def make_wire(loop: Loop) -> Iterator[MakeWire]:
+    """Makes wires whose near ends this test's loop can watch."""
+    fake = loop._poller if isinstance(loop._poller, FakePoller) else None
+    wires: list[Wire] = []
+
+    def make(number: int | None = None) -> Wire:
+        wires.append(Wire(fake, number))
+        return wires[-1]
+
+    yield make
+    for wire in wires:
+        wire.close()
+
+
+@pytest.fixture
+def wire(make_wire: MakeWire) -> Wire:
+    """One wire."""
+    return make_wire()
+
+
+@dataclass
+class Kind:
+    """One kind of watcher: how one is made, and how its event is made to happen."""
+
+    name: str
+    make: Callable[..., Watcher]
+    happen: Callable[[Watcher], object]
+    calm: Callable[[], object] = lambda: None
+    """Called after the callback by a user who does not want the same event again."""
+
+
+KINDS = ["timer", "repeating", "io", "async", "prepare", "check", "idle"]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, loop: Loop, clock: ManualClock, make_wire: MakeWire) -> Kind:
+    """Each kind of watcher."""
+
+    def wait(watcher: Watcher) -> None:
+        clock.advance(1.0)
+
+    def nothing(watcher: Watcher) -> None:
+        """It happens in every turn."""
+
+    if request.param == "timer":
+        return Kind("timer", lambda **options: loop.timer(1.0, **options), wait)
+    if request.param == "repeating":
+        return Kind("timer", lambda **options: loop.timer(1.0, 1.0, **options), wait)
+    if request.param == "io":
+        wire = make_wire()
+        return Kind(
+            "io", lambda **options: loop.io(wire.fd, READ, **options), lambda watcher: wire.send(), lambda: wire.read()
+        )
+    if request.param == "async":
+        return Kind("async", loop.async_, lambda watcher: _send(watcher))
+    return Kind(request.param, getattr(loop, request.param), nothing)
+
+
+def _send(watcher: Any) -> None:
+    watcher.send()
+
+
+@pytest.fixture
+def from_thread(loop: Loop) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Have another thread call a function as soon as the loop sleeps in its poll."""
+    threads: list[threading.Thread] = []
+
+    def when_asleep(func: Callable[[], object]) -> None:
+        def wait_and_call() -> None:
+            while not loop.sleeping:
+                time.sleep(0)  # only gives way: the loop's thread needs the interpreter to get there
+            func()
+
+        threads.append(threading.Thread(target=wait_and_call))
+        threads[-1].start()
+
+    yield when_asleep
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def from_signal_handler(loop: Loop) -> Callable[[Callable[[], object]], AbstractContextManager[None]]:
+    """Within `with from_signal_handler(func)`, call a function once from a signal handler that interrupts the poll."""
+
+    @contextmanager
+    def handling(func: Callable[[], object]) -> Iterator[None]:
+        done = threading.Event()
+        main = threading.get_ident()
+
+        def handler(signum: int, frame: object) -> None:
+            if not done.is_set():
+                done.set()
+                func()
+
+        def send() -> None:
+            # Again and again: a signal between the last look of the interpreter and the system call is not seen.
+            while not done.is_set():
+                if loop.sleeping:
+                    signal.pthread_kill(main, signal.SIGUSR1)
+                done.wait(0.001)
+
+        before = signal.signal(signal.SIGUSR1, handler)
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            yield
+        finally:
+            done.set()
+            sender.join()
+            signal.signal(signal.SIGUSR1, before)
+
+    return handling
