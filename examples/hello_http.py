@@ -1,0 +1,57 @@
+"""A keep-alive HTTP server on kernel calls only: `hello_http.py [PORT]`, then `wrk http://127.0.0.1:PORT/`."""
+
+import resource
+import socket
+import sys
+
+from greenlet_hub import FdWaiter, sleep, spawn_raw
+
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
+CHUNK = 65536
+
+
+def serve(client: socket.socket) -> None:
+    ready, rest, last = FdWaiter(client.fileno()), b"", False
+    try:
+        while not last and len(rest) < CHUNK:
+            ready.wait_read()
+            try:
+                chunk = client.recv(CHUNK)
+            except BlockingIOError:
+                ready.clear_read()
+                continue
+            if len(chunk) < CHUNK:
+                ready.clear_read()  # there is no more for now: the next wait parks, without a recv in vain
+            *requests, rest = (rest + chunk).split(b"\r\n\r\n")  # several may come at once, or a part of one
+            replies = HELLO * len(requests)
+            while replies:
+                try:
+                    replies = replies[client.send(replies) :]
+                except BlockingIOError:
+                    ready.clear_write()
+                    ready.wait_write()
+            last = not chunk or any(b"\r\nconnection: close" in request.lower() for request in requests)
+    except OSError:
+        pass  # the connection broke
+    finally:
+        ready.close()  # before the socket: its number may be another connection's in a moment
+        client.close()
+
+
+if __name__ == "__main__":
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    listener = socket.create_server(("127.0.0.1", int([*sys.argv, "0"][1])), backlog=4096)
+    listener.setblocking(False)
+    print("http://{}:{}/".format(*listener.getsockname()), flush=True)
+    ready = FdWaiter(listener.fileno())
+    while True:
+        ready.wait_read()
+        try:
+            client, _ = listener.accept()
+            client.setblocking(False)
+            spawn_raw(serve, client)
+        except BlockingIOError:
+            ready.clear_read()
+        except OSError:
+            sleep(0.01)  # out of file descriptors: the connection waits in the backlog until another one ends
