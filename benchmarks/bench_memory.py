@@ -1,0 +1,157 @@
+"""Memory: what a parked greenlet (task) costs, and what a connection costs.
+
+"asleep": the process's resident memory with N greenlets in `sleep(3600)`, less that before they were spawned, over N:
+greenlet, stack, first frame, timer.  "per connection": the HTTP server's resident memory with N open connections, each
+of which has been answered once, less that before, over N: greenlet, socket object, registration, buffers; not what the
+kernel holds. Unit: KiB.  Garbage is collected before the second reading of the first row.  Linux only (`/proc`).
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench_http import SERVERS, served
+from harness import Case, Row, on_asyncio, on_trio, on_uvloop, resident_kib
+from servers.hello import RESPONSE
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def _per_one(before: float, parked: int) -> float:
+    gc.collect()
+    return (resident_kib() - before) / parked
+
+
+def ours_asleep(parked: int) -> float:
+    """`spawn_raw(sleep, 3600)`."""
+    from greenlet_hub import sleep, spawn_raw
+
+    def sleeper() -> None:
+        sleep(3600)
+
+    sleep(0.01)
+    before = resident_kib()
+    greenlets = [spawn_raw(sleeper) for _ in range(parked)]
+    sleep(1.0)
+    figure = _per_one(before, parked)
+    del greenlets
+    return figure
+
+
+def gevent_asleep(parked: int) -> float:
+    """`spawn_raw(sleep, 3600)`."""
+    from gevent import sleep, spawn_raw
+
+    def sleeper() -> None:
+        sleep(3600)
+
+    sleep(0.01)
+    before = resident_kib()
+    greenlets = [spawn_raw(sleeper) for _ in range(parked)]
+    sleep(1.0)
+    figure = _per_one(before, parked)
+    del greenlets
+    return figure
+
+
+def eventlet_asleep(parked: int) -> float:
+    """`spawn_n(sleep, 3600)`."""
+    from eventlet import sleep, spawn_n
+
+    def sleeper() -> None:
+        sleep(3600)
+
+    sleep(0.01)
+    before = resident_kib()
+    greenlets = [spawn_n(sleeper) for _ in range(parked)]
+    sleep(1.0)
+    figure = _per_one(before, parked)
+    del greenlets
+    return figure
+
+
+async def asyncio_asleep(parked: int) -> float:
+    """Tasks in `asyncio.sleep(3600)`."""
+    from asyncio import create_task, sleep
+
+    async def sleeper() -> None:
+        await sleep(3600)
+
+    await sleep(0.01)
+    before = resident_kib()
+    tasks = [create_task(sleeper()) for _ in range(parked)]
+    await sleep(1.0)
+    figure = _per_one(before, parked)
+    for task in tasks:
+        task.cancel()
+    return figure
+
+
+async def trio_asleep(parked: int) -> float:
+    """Tasks in `trio.sleep(3600)`."""
+    from trio import open_nursery, sleep
+
+    async def sleeper() -> None:
+        await sleep(3600)
+
+    await sleep(0.01)
+    before = resident_kib()
+    async with open_nursery() as nursery:
+        for _ in range(parked):
+            nursery.start_soon(sleeper)
+        await sleep(1.0)
+        figure = _per_one(before, parked)
+        nursery.cancel_scope.cancel()
+    return figure
+
+
+def connected(name: str) -> Callable[[int], float]:
+    """The contender for one server."""
+
+    def measure(connections: int) -> float:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # inherited by the server
+        with served(name) as (pid, port), ExitStack() as clients:
+            _ask_once(port).close()  # what the first connection ever costs is not what one costs
+            before = resident_kib(pid)
+            for _ in range(connections):
+                clients.enter_context(_ask_once(port))
+            return (resident_kib(pid) - before) / connections
+
+    return measure
+
+
+def _ask_once(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client.sendall(REQUEST)
+    answered = client.recv(4096)
+    if answered != RESPONSE:
+        raise RuntimeError(f"expected {RESPONSE!r}, got {answered!r}")
+    return client
+
+
+CASES = [
+    Case(
+        (Row("memory per greenlet asleep", "KiB"),),
+        {
+            "ours": ours_asleep,
+            "gevent": gevent_asleep,
+            "eventlet": eventlet_asleep,
+            "asyncio": on_asyncio(asyncio_asleep),
+            "uvloop": on_uvloop(asyncio_asleep),
+            "trio": on_trio(trio_asleep),
+        },
+        {"parked": 10_000},
+        {"parked": 2_000},
+    ),
+    Case(
+        (Row("memory per connection, 10,000 connections", "KiB", goals={"gevent": 1 / 0.75}),),
+        {contender: connected(name) for contender, name in SERVERS.items()},
+        {"connections": 10_000},
+        {"connections": 500},
+    ),
+]

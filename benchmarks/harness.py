@@ -1,0 +1,150 @@
+"""What every benchmark is made of: rows, cases, and the little that contenders share.
+
+Receives: functions that time something, one per contender.  Gives: `Case` objects that `run.py` runs and `report.py`
+prints. Rule 1: nothing here imports a peer, nor asyncio, before a contender asks for it: what a process has imported is
+part of what it costs.
+Rule 2: a measuring function times a fixed amount of work and returns a figure in the unit of its row; it neither
+repeats nor averages.  Repeating, in fresh processes and in turns, is the runner's trade.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+Measure = Callable[..., float | tuple[float, ...]]
+AsyncMeasure = Callable[..., Coroutine[Any, Any, float]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    `goals`: contender -> how many times better than it we want to be, at least.  `at_most`: a goal for our own figure.
+    Both are those of the project's performance goals; a row without either is there to be looked at.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool = False
+    goals: Mapping[str, float] = field(default_factory=dict)
+    at_most: float | None = None
+
+    def ratio(self, ours: float, peer: float) -> float:
+        """How many times better than the peer we are: 2.0 is twice as fast, or half as large."""
+        better, worse = (ours, peer) if self.higher_is_better else (peer, ours)
+        return better / worse if worse else float("inf")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure: the rows it fills, in order, and a measuring function per contender.
+
+    `args` go to the function; `quick` replaces some of them under --quick, or is None for a case that --quick leaves
+    out. `full`: only with --full.
+    """
+
+    rows: tuple[Row, ...]
+    contenders: Mapping[str, Measure]
+    args: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any] | None = field(default_factory=dict)
+    full: bool = False
+
+
+def microseconds(seconds: float, times: int) -> float:
+    """The cost of one of `times` operations that took `seconds` together."""
+    return seconds / times * 1e6
+
+
+class Stopwatch:
+    """Times what `parties` do together: from when the last of them begins until the first one ends.
+
+    So neither starting them nor their deaths are timed.  It is off by at most one operation per party at either end.
+    """
+
+    def __init__(self, parties: int) -> None:
+        self._missing = parties
+        self._started = 0.0
+        self.seconds = 0.0
+
+    def begin(self) -> None:
+        """A party is about to do its first operation."""
+        self._missing -= 1
+        if not self._missing:
+            self._started = perf_counter()
+
+    def end(self) -> None:
+        """A party has done its last operation."""
+        if not self.seconds:
+            self.seconds = perf_counter() - self._started
+
+
+def on_asyncio(measure: AsyncMeasure) -> Measure:
+    """The contender that runs a coroutine on asyncio's own loop."""
+
+    def run(**args: Any) -> float:
+        import asyncio
+
+        return asyncio.run(measure(**args))
+
+    return run
+
+
+def on_uvloop(measure: AsyncMeasure) -> Measure:
+    """The contender that runs the same coroutine on uvloop."""
+
+    def run(**args: Any) -> float:
+        import asyncio
+
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(measure(**args))
+
+    return run
+
+
+def on_trio(measure: AsyncMeasure) -> Measure:
+    """The contender that runs a coroutine function on trio."""
+
+    def run(**args: Any) -> float:
+        from functools import partial
+
+        import trio
+
+        seconds: float = trio.run(partial(measure, **args))
+        return seconds
+
+    return run
+
+
+def cores() -> tuple[int, int] | None:
+    """The core for what is measured and the core for what drives it; the same one twice if there is only one."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[-1], usable[-2 % len(usable)]
+
+
+def pin(core: int | None) -> None:
+    """Keep this process, and what it starts, on one core; without effect where the system cannot."""
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+
+
+def resident_kib(pid: int | None = None) -> float:
+    """Memory of a process that is in RAM, in KiB (Linux: `VmRSS`)."""
+    with open(f"/proc/{pid or 'self'}/status") as status:
+        for line in status:
+            if line.startswith("VmRSS:"):
+                return float(line.split()[1])
+    raise LookupError(f"process {pid or os.getpid()} has no VmRSS: it is ending")
+
+
+def note(text: str) -> None:
+    """Say something on the terminal, beside the table."""
+    print(text, file=sys.stderr, flush=True)
