@@ -8,23 +8,15 @@ from __future__ import annotations
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from hub_api import InvalidThreadUseError
-from hub_core._local import get_hub
+from hub_core._carriers import RawGreenlet
+from hub_core._local import get_hub, local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ParamSpec
+    from typing import ParamSpec
 
     P = ParamSpec("P")
-
-
-class RawGreenlet(greenlet):
-    """What `spawn_raw` returns: a greenlet that knows its hub's loop."""
-
-    __slots__ = ("loop",)
-
-    if TYPE_CHECKING:
-        loop: Any
 
 
 def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> greenlet:
@@ -35,10 +27,10 @@ def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
     """
     if not callable(function):
         raise TypeError(f"cannot spawn {function!r}: it must be callable")
-    hub = get_hub()
+    hub = local.hub or get_hub()
     spawned = RawGreenlet(function, hub)
     spawned.loop = hub.loop
-    hub.start_soon(spawned, args, kwargs)
+    hub.start_soon(spawned, function, args, kwargs)
     return spawned
 
 

@@ -17,7 +17,7 @@ from _thread import get_ident
 from greenlet import GreenletExit, getcurrent
 
 from hub_api import ConcurrentObjectUseError, InvalidSwitchError
-from hub_core._local import get_hub
+from hub_core._local import get_hub, local
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,16 @@ class _Thrown:
         self.args = args
 
 
+class _Pair:
+    """An outcome under way to the waiting greenlet, and the one that came after it, for the next `get`."""
+
+    __slots__ = ("first", "second")
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self.first = first
+        self.second = second
+
+
 class Waiter:
     """A low-level way to park a greenlet until somebody has a value or an exception for it.
 
@@ -56,14 +66,14 @@ class Waiter:
     Call from: the hub's thread.  `get`: any greenlet but the hub; `switch` and `throw`: anywhere in that thread.
     """
 
-    __slots__ = ("_delivered", "_stored", "greenlet", "hub")
+    __slots__ = ("_outcome", "greenlet", "hub")
 
     def __init__(self, hub: Hub | None = None) -> None:
-        self.hub = get_hub() if hub is None else hub
+        self.hub: Hub = (local.hub or get_hub()) if hub is None else hub
         self.greenlet: greenlet | None = None
         """The greenlet that waits in `get`, or None."""
-        self._delivered: Any = NOTHING  # for the greenlet that waits
-        self._stored: Any = NOTHING  # for the next `get`
+        # With a greenlet: what is being delivered to it.  Without: what is stored.
+        self._outcome: Any = NOTHING
 
     def switch(self, value: Any = None, /) -> None:
         """Make `value` the outcome; a waiting greenlet gets it and is made ready.
@@ -73,12 +83,17 @@ class Waiter:
         """
         hub = self.hub
         if get_ident() != hub.thread_ident:
-            hub.check_thread(f"switch {self!r}", "hub.loop.run_callback_threadsafe(waiter.switch, value)")
-        if self.greenlet is None or self._delivered is not NOTHING:
-            self._stored = value
+            hub.refuse(f"switch {self!r}", "hub.loop.run_callback_threadsafe(waiter.switch, value)")
+        greenlet = self.greenlet
+        if greenlet is None:
+            self._outcome = value
+        elif self._outcome is NOTHING:
+            if hub.loop.sleeping:  # we are a signal handler inside the poll
+                hub.loop.wakeup()
+            self._outcome = value
+            hub._ready.append(greenlet)  # right behind the store: no signal handler comes between the two
         else:
-            self._delivered = value
-            hub.make_ready(self.greenlet)
+            self._outcome = _Pair(self._outcome.first if type(self._outcome) is _Pair else self._outcome, value)
 
     def switch_args(self, *args: Any) -> None:
         """The same as `switch(args)`."""
@@ -99,34 +114,41 @@ class Waiter:
         Raises BlockingSwitchOutError in a callback, ConcurrentObjectUseError if another greenlet waits already,
         InvalidSwitchError if a stranger switches to the greenlet.
         """
-        outcome = self._stored
-        if outcome is NOTHING:
-            current = getcurrent()
-            if self.greenlet is not None:
-                raise ConcurrentObjectUseError(
-                    f"{current!r} cannot wait on {self!r}: {self.greenlet!r} already does; use one Waiter per wait"
-                )
-            self.greenlet = current
-            try:
-                self.hub.park()
-                outcome = self._delivered
-                if outcome is NOTHING:
-                    self._raise_invalid_switch(current)
-                self._delivered = NOTHING
-            except BaseException:
-                self._abandon(current)
-                raise
-            finally:
-                self.greenlet = None
+        if self.greenlet is None and self._outcome is not NOTHING:
+            outcome = self._outcome
+        else:
+            outcome = self._wait()
         if type(outcome) is _Thrown:
             _raise(*outcome.args)
         return outcome
 
-    def _abandon(self, current: greenlet) -> None:
-        """The wait was cut short; if a delivery was under way, keep it, and take the greenlet out of the ready queue."""
-        if self._delivered is not NOTHING:
-            self._stored, self._delivered = self._delivered, NOTHING
-            self.hub.forget_ready(current)
+    def _wait(self) -> Any:
+        hub = self.hub
+        if get_ident() != hub.thread_ident or hub.loop is None:
+            hub.refuse(f"wait on {self!r}", "a Waiter of this thread's hub")
+        current = getcurrent()
+        if self.greenlet is not None:
+            raise ConcurrentObjectUseError(
+                f"{current!r} cannot wait on {self!r}: {self.greenlet!r} already does; use one Waiter per wait"
+            )
+        self.greenlet = current
+        try:
+            hub.park()
+        except BaseException:
+            # The wait was cut short.  If a delivery was under way, it stays as what is stored.
+            if self._outcome is not NOTHING:
+                hub.forget_ready(current)
+            raise
+        finally:
+            self.greenlet = None
+        outcome = self._outcome
+        if outcome is NOTHING:
+            self._raise_invalid_switch(current)
+        if type(outcome) is _Pair:
+            outcome, self._outcome = outcome.first, outcome.second
+        else:
+            self._outcome = NOTHING
+        return outcome
 
     def _raise_invalid_switch(self, current: greenlet) -> NoReturn:
         raise InvalidSwitchError(
@@ -136,25 +158,35 @@ class Waiter:
 
     def clear(self) -> None:
         """Forget the stored outcome, so that the waiter can be used for another wait."""
-        self._stored = NOTHING
+        if self.greenlet is None:
+            self._outcome = NOTHING
+        elif type(self._outcome) is _Pair:
+            self._outcome = self._outcome.first
+
+    def _stored(self) -> Any:
+        if self.greenlet is None:
+            return self._outcome
+        return self._outcome.second if type(self._outcome) is _Pair else NOTHING
 
     def ready(self) -> bool:
         """Whether an outcome is stored."""
-        return self._stored is not NOTHING
+        return self._stored() is not NOTHING
 
     def successful(self) -> bool:
         """Whether a value is stored, and not an exception."""
-        return self._stored is not NOTHING and type(self._stored) is not _Thrown
+        stored = self._stored()
+        return stored is not NOTHING and type(stored) is not _Thrown
 
     @property
     def value(self) -> Any:
         """The stored value, or None."""
-        return self._stored if self.successful() else None
+        return self._stored() if self.successful() else None
 
     @property
     def exc_info(self) -> tuple[Any, ...] | None:
         """The arguments of a stored `throw`, as they were given, or None."""
-        return self._stored.args if type(self._stored) is _Thrown else None
+        stored = self._stored()
+        return stored.args if type(stored) is _Thrown else None
 
     def __call__(self, source: Any) -> None:
         """Take over the outcome of `source` (its `exception`, or its `value`): the field's link protocol."""
@@ -165,9 +197,9 @@ class Waiter:
 
     def __str__(self) -> str:
         text = f"<{type(self).__name__} greenlet={self.greenlet}"
-        if type(self._stored) is _Thrown:
-            return f"{text} exc_info={self._stored.args}>"
-        return f"{text} value={self._stored!r}>" if self.ready() else f"{text}>"
+        if self.successful():
+            return f"{text} value={self.value!r}>"
+        return f"{text} exc_info={self.exc_info}>" if self.ready() else f"{text}>"
 
     __repr__ = __str__
 

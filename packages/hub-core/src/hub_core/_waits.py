@@ -12,7 +12,7 @@ import errno
 from greenlet import getcurrent
 
 from hub_api import READ, WRITE, ConcurrentObjectUseError
-from hub_core._local import get_hub
+from hub_core._local import get_hub, local
 from hub_core._waiter import Waiter
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
     `ref=False` does not keep the loop running for this sleep alone.
     Call from: any greenlet but the hub.  Switches: always, but if 0 is given and nobody else is ready.
     """
-    hub = get_hub()
+    hub = local.hub or get_hub()
     if seconds <= 0:
         hub.yield_()
         return
