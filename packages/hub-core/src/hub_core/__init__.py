@@ -10,7 +10,7 @@ from hub_api import (
 )
 from hub_core.__about__ import __version__
 from hub_core._greenlets import kill, spawn_raw
-from hub_core._hub import Hub
+from hub_core._hub import Hub, sleep
 from hub_core._local import (
     get_hub,
     get_hub_class,
@@ -22,7 +22,7 @@ from hub_core._local import (
     set_loop,
 )
 from hub_core._waiter import Waiter
-from hub_core._waits import FdWaiter, idle, sleep, wait_on_watcher, wait_read, wait_readwrite, wait_write
+from hub_core._waits import FdWaiter, idle, wait_on_watcher, wait_read, wait_readwrite, wait_write
 
 __all__ = [
     "BlockingSwitchOutError",

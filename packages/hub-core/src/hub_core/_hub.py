@@ -8,8 +8,8 @@ switch).  It switches to the hub instead when the lane is empty, when something 
 the hub, so that C stacks do not nest), or when the turn's budget is spent (law 5).  The hub then lets the loop take a turn, starts
 what is new, and hands over again.
 
-Rule 1: a greenlet stands in `_ready` only while it is parked in `park` or `yield_`, and at most once; so it is alive, and fit to
-be switched to.
+Rule 1: a greenlet stands in `_ready` only while it is parked in `park` or `sleep`, and at most once; so it is alive, and fit to be
+switched to.
 Rule 2: whoever hands over writes the receiver's name into `_running`; whoever wakes up under another name was resumed by a
 stranger, and takes his own entry out of the lane.
 Rule 3: an entry leaves a lane by `x = lane[0]; del lane[0]`, and the next call is the switch.  None of these is a point where
@@ -25,9 +25,10 @@ from sys import getrefcount
 from greenlet import getcurrent, greenlet
 
 from hub_api import BlockingSwitchOutError, HubDestroyed, LoopExit
-from hub_core import _local
 from hub_core._base import HubBase
 from hub_core._carriers import RawGreenlet, can_be_carried, untouched
+from hub_core._local import forget, get_hub
+from hub_core._local import local as _local
 from hub_core._ready import Budget
 from hub_core._waiter import Waiter
 
@@ -54,7 +55,7 @@ class Hub(HubBase):
     Raises LookupError if there is no loop to be had, TypeError for `default` together with a loop that exists already.
     """
 
-    __slots__ = ("_budget", "_carrier", "_carrying", "_held", "_left", "_load", "_new", "_ready", "_running")
+    __slots__ = ("_budget", "_carrier", "_carrying", "_held", "_left", "_load", "_new", "_ready", "_round", "_running")
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class Hub(HubBase):
         self._new: deque[NewEntry] = deque()
         self._budget = Budget()
         self._left = self._held = 0
+        self._round = 0  # how many of the new still belong to this round
         self._running: greenlet = self
         self._carrier: RawGreenlet | None = None
         self._carrying: RawGreenlet | None = None
@@ -101,37 +103,6 @@ class Hub(HubBase):
                 return
         self._running = self
         _switch(self)
-        if self._running is not current:
-            self._resumed_by_stranger(current)
-
-    def yield_(self) -> None:
-        """Let every other ready greenlet run before the current one goes on.
-
-        Call from: any greenlet but the hub.  Switches: if another greenlet is ready.
-        """
-        # `park` with the current greenlet ready, written out: 110 ns of 700 (benchmarks/bench_yield.py).
-        current = getcurrent()
-        switch_out = getattr(current, "switch_out", None)
-        if switch_out is not None:
-            switch_out()
-        ready = self._ready
-        try:
-            ready.append(current)
-            left = self._left or self._extend()
-            if left:
-                self._left = left - 1
-                chosen = ready[0]
-                del ready[0]
-                if chosen is current:
-                    return
-                self._running = chosen
-                chosen.switch()
-            else:
-                self._running = self
-                _switch(self)
-        except BaseException:
-            self.forget_ready(current)
-            raise
         if self._running is not current:
             self._resumed_by_stranger(current)
 
@@ -281,9 +252,11 @@ class Hub(HubBase):
         self._left = self._budget.open(self.loop.now())
         self._held = 0
         while ready or new:
-            for _ in range(len(new)):
+            self._round = len(new)
+            while self._round:
                 if not self._spend(len(new) - 1):
                     return
+                self._round -= 1
                 try:
                     self._start_next()
                 except BaseException as error:
@@ -349,8 +322,19 @@ class Hub(HubBase):
                 return
             if me.gr_context is not None:
                 me.gr_context = None
-            self._carrier = me
-            _switch(self)
+            if not self._load_next():
+                self._carrier = me
+                _switch(self)
+
+    def _load_next(self) -> bool:
+        """Whether the next function of this round can be carried too; then it is loaded, and no switch is needed."""
+        new = self._new
+        if not self._round or not can_be_carried(new[0], self) or not self._spend(len(new) - 1):
+            return False
+        self._round -= 1
+        self._load = new[0][1:]
+        del new[0]
+        return True
 
     # -- errors and end ---------------------------------------------------------------------------------------------
 
@@ -391,7 +375,7 @@ class Hub(HubBase):
             destroy_loop = not loop.default
         self._end(destroy_loop)
         if here:
-            _local.forget(self, loop, destroy_loop)
+            forget(self, loop, destroy_loop)
 
     def _end(self, destroy_loop: bool) -> None:
         """What `destroy` does but for the thread's storage, which is gone already when a thread's end calls this."""
@@ -420,3 +404,45 @@ class Hub(HubBase):
                 return True
             current = current.parent
         return False
+
+
+def sleep(seconds: float = 0, ref: bool = True) -> None:
+    """Let others run for at least `seconds`; 0 or less lets each that is ready run once.
+
+    `ref=False` does not keep the loop running for this sleep alone.
+    Call from: any greenlet but the hub.  Switches: always, but if 0 is given and nobody else is ready.
+    Raises BlockingSwitchOutError in a callback.
+    """
+    hub = _local.hub or get_hub()
+    if seconds > 0:
+        timer = hub.loop.timer(seconds, ref=ref)
+        try:
+            hub.wait(timer)
+        finally:
+            timer.close()
+        return
+    # `Hub.park` with the current greenlet ready, written out: 130 ns of 700 (benchmarks/bench_yield.py).
+    current = getcurrent()
+    switch_out = getattr(current, "switch_out", None)
+    if switch_out is not None:
+        switch_out()
+    ready = hub._ready
+    try:
+        ready.append(current)
+        left = hub._left or hub._extend()
+        if left:
+            hub._left = left - 1
+            chosen = ready[0]
+            del ready[0]
+            if chosen is current:
+                return
+            hub._running = chosen
+            chosen.switch()
+        else:
+            hub._running = hub
+            _switch(hub)
+    except BaseException:
+        hub.forget_ready(current)
+        raise
+    if hub._running is not current:
+        hub._resumed_by_stranger(current)

@@ -114,40 +114,34 @@ class Waiter:
         Raises BlockingSwitchOutError in a callback, ConcurrentObjectUseError if another greenlet waits already,
         InvalidSwitchError if a stranger switches to the greenlet.
         """
-        if self.greenlet is None and self._outcome is not NOTHING:
+        outcome = self._outcome
+        if outcome is NOTHING or self.greenlet is not None:
+            hub = self.hub
+            if get_ident() != hub.thread_ident or hub.loop is None:
+                hub.refuse(f"wait on {self!r}", "a Waiter of this thread's hub")
+            current = getcurrent()
+            if self.greenlet is not None:
+                raise ConcurrentObjectUseError(
+                    f"{current!r} cannot wait on {self!r}: {self.greenlet!r} already does; use one Waiter per wait"
+                )
+            self.greenlet = current
+            try:
+                hub.park()
+            except BaseException:
+                # The wait was cut short.  If a delivery was under way, it stays as what is stored.
+                if self._outcome is not NOTHING:
+                    hub.forget_ready(current)
+                raise
+            finally:
+                self.greenlet = None
             outcome = self._outcome
-        else:
-            outcome = self._wait()
+            self._outcome = NOTHING
+            if type(outcome) is _Pair:
+                outcome, self._outcome = outcome.first, outcome.second
+            if outcome is NOTHING:
+                self._raise_invalid_switch(current)
         if type(outcome) is _Thrown:
             _raise(*outcome.args)
-        return outcome
-
-    def _wait(self) -> Any:
-        hub = self.hub
-        if get_ident() != hub.thread_ident or hub.loop is None:
-            hub.refuse(f"wait on {self!r}", "a Waiter of this thread's hub")
-        current = getcurrent()
-        if self.greenlet is not None:
-            raise ConcurrentObjectUseError(
-                f"{current!r} cannot wait on {self!r}: {self.greenlet!r} already does; use one Waiter per wait"
-            )
-        self.greenlet = current
-        try:
-            hub.park()
-        except BaseException:
-            # The wait was cut short.  If a delivery was under way, it stays as what is stored.
-            if self._outcome is not NOTHING:
-                hub.forget_ready(current)
-            raise
-        finally:
-            self.greenlet = None
-        outcome = self._outcome
-        if outcome is NOTHING:
-            self._raise_invalid_switch(current)
-        if type(outcome) is _Pair:
-            outcome, self._outcome = outcome.first, outcome.second
-        else:
-            self._outcome = NOTHING
         return outcome
 
     def _raise_invalid_switch(self, current: greenlet) -> NoReturn:

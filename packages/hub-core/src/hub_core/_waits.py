@@ -1,6 +1,6 @@
-"""Waits: for time, for a quiet loop, for a file descriptor.
+"""Waits: for a quiet loop, and for file descriptors.
 
-Receives: seconds and file descriptors from users.  Gives: parked greenlets that a watcher or a registration makes ready again.
+Receives: file descriptors from users.  Gives: parked greenlets that a watcher or a registration makes ready again.
 Rule 1: this file never calls the operating system; an fd only passes through to the loop.
 Rule 2: whatever is started here is closed here, also when the wait ends in an exception.
 """
@@ -12,30 +12,13 @@ import errno
 from greenlet import getcurrent
 
 from hub_api import READ, WRITE, ConcurrentObjectUseError
-from hub_core._local import get_hub, local
+from hub_core._local import get_hub
 from hub_core._waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hub_api import IIoWatcher, IWatcher
     from hub_core._hub import Hub
-
-
-def sleep(seconds: float = 0, ref: bool = True) -> None:
-    """Let others run for at least `seconds`; 0 or less lets each that is ready run once.
-
-    `ref=False` does not keep the loop running for this sleep alone.
-    Call from: any greenlet but the hub.  Switches: always, but if 0 is given and nobody else is ready.
-    """
-    hub = local.hub or get_hub()
-    if seconds <= 0:
-        hub.yield_()
-        return
-    timer = hub.loop.timer(seconds, ref=ref)
-    try:
-        hub.wait(timer)
-    finally:
-        timer.close()
 
 
 def idle(priority: int = 0) -> None:
