@@ -107,15 +107,24 @@ class Registration:
         if afresh or interest & ~self._armed:
             if self._poller.watch(self.fd, interest):
                 self._armed = interest
+                if self._always:  # the number stood for another file, which left without `closing_fd`
+                    self._always = False
+                    self.ready = self._stuck = 0
+                    self._loop._always_ready.pop(self.fd, None)
             else:
+                self._armed = 0
                 self._always = True
                 self.ready = self._stuck = BOTH
                 self._loop._always_ready[self.fd] = self
 
     def _settle(self) -> None:
         """Ask for less, after an event that nobody wants."""
+        if self._always:  # nothing is armed
+            if not self._watchers and self._notify is None:
+                self._loop._forget_registration(self)
+            return
         interest = self._interest()
-        if interest and interest != self._armed and not self._always:
+        if interest and interest != self._armed:
             self._poller.watch(self.fd, interest)
         elif not interest:
             self._poller.forget(self.fd)
@@ -219,6 +228,7 @@ class Io(Watcher):
         registration = self._registered
         if registration is not None and self in registration._watchers:
             registration._watchers.remove(self)
+        self._seen = 0
 
     def _fd_left(self) -> None:
         """The fd is about to be closed: this is the last event."""

@@ -69,6 +69,9 @@ class EpollPoller:
                 return True
             except FileNotFoundError:
                 self._armed.discard(fd)
+            except PermissionError:  # the number was reused, and by a regular file
+                self._armed.discard(fd)
+                return False
         try:
             self._epoll.register(fd, mask)
         except FileExistsError:
