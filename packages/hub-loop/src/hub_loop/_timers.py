@@ -157,7 +157,8 @@ class Timer(Watcher):
     def again(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
         """(Re)start: a repeating timer fires `repeat` seconds from now: see `hub_api.ITimerWatcher.again`."""
         self._refuse_elsewhere()
-        self.stop()
+        if callable(callback):  # else `start` refuses it, and the timer stays as it was
+            self.stop()
         self.start(callback, *args, update=update)
         if self._repeat:
             self._entry = None
