@@ -162,6 +162,11 @@ class Registration:
         """The fd is about to be closed, or is closed: tell everybody, keep nothing."""
         self._poller.forget(self.fd)
         self._loop._forget_registration(self)
+        # An owner's `notify` may close another fd whose event was polled in the same turn, and reuse the number at once.
+        polled = self._loop._polled
+        for index, (fd, _) in enumerate(polled):
+            if fd == self.fd:
+                polled[index] = (fd, 0)
         self.fd = -1
         told = bool(self._watchers)
         watchers, self._watchers = self._watchers, []

@@ -91,6 +91,7 @@ class Loop:
         self._timers = TimerQueue()
         self._registrations: dict[int, _io.Registration] = {}
         self._always_ready: dict[int, _io.Registration] = {}
+        self._polled: list[tuple[int, int]] = []
         self._prepares: dict[_phases.Phase, None] = {}
         self._checks: dict[_phases.Phase, None] = {}
         self._idles: dict[_phases.Phase, None] = {}
@@ -138,7 +139,8 @@ class Loop:
         self.iteration += 1
         if self._prepares:
             _phases.call_all(self, self._prepares)
-        for fd, events in self._poll(0.0 if nowait else self._time_to_sleep()):
+        self._polled = self._poll(0.0 if nowait else self._time_to_sleep())
+        for fd, events in self._polled:
             registration = self._registrations.get(fd)
             if registration is not None:
                 registration.deliver(events)
@@ -146,6 +148,7 @@ class Loop:
                 self._wakeup.deliver(events)
             else:
                 self._poller.forget(fd)
+        self._polled = []
         if self._always_ready:
             for registration in list(self._always_ready.values()):
                 registration.deliver(pollers.BOTH)
