@@ -54,7 +54,7 @@ def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
     manual = "clock" in request.fixturenames
     if request.param == "fake":
         time_source: ManualClock = request.getfixturevalue("clock") if manual else ManualClock()
-        made = Loop(poller=FakePoller(time_source, wait_for_threads=30.0), clock=time_source)
+        made = Loop(poller=FakePoller(time_source, wait_for_threads=0.0 if manual else 30.0), clock=time_source)
     elif manual:
         made = Loop(request.param, clock=request.getfixturevalue("clock"))
     else:

@@ -25,15 +25,17 @@ class Wire:
 
     def __init__(self, fake: FakePoller | None, number: int | None = None) -> None:
         self._fake = fake
-        near, self._far = socket.socketpair()
-        if number is not None:
+        near, far = socket.socketpair()
+        if far.fileno() == number:  # a number that was closed is free, and the system gives the lowest ones first
+            near, far = far, near
+        if number is not None and near.fileno() != number:
             os.dup2(near.fileno(), number)
             near.close()
             near = socket.socket(fileno=number)
-        self._near = near
+        self._near, self._far = near, far
         self.fd = near.fileno()
         near.setblocking(False)
-        self._far.setblocking(False)
+        far.setblocking(False)
         if fake is not None:
             fake.replace(self.fd)
             fake.make_ready(self.fd, WRITE)
