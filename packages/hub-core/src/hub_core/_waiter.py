@@ -116,6 +116,9 @@ class Waiter:
         """
         outcome = self._outcome
         if outcome is NOTHING or self.greenlet is not None:
+            if type(outcome) is _Pair:
+                outcome = outcome.second  # stored while another greenlet is about to get the first
+                return _raise(*outcome.args) if type(outcome) is _Thrown else outcome
             hub = self.hub
             if get_ident() != hub.thread_ident or hub.loop is None:
                 hub.refuse(f"wait on {self!r}", "a Waiter of this thread's hub")
@@ -130,6 +133,8 @@ class Waiter:
             except BaseException:
                 # The wait was cut short.  If a delivery was under way, it stays as what is stored.
                 if self._outcome is not NOTHING:
+                    if type(self._outcome) is _Pair:
+                        self._outcome = self._outcome.first
                     hub.forget_ready(current)
                 raise
             finally:
