@@ -7,6 +7,7 @@ Rule: nothing here switches; `_hub` does, and nobody else.  What parks does so t
 from __future__ import annotations
 
 import errno
+import sys
 import threading
 from _thread import get_ident
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class HubBase(greenlet):
     """What `Hub` is besides a scheduler."""
 
-    __slots__ = ("_resolver", "_threadpool", "loop", "thread_ident")
+    __slots__ = ("_owner", "_resolver", "_threadpool", "loop", "thread_ident")
 
     name = ""
     threadpool_size = 10
@@ -46,6 +47,9 @@ class HubBase(greenlet):
     ) -> None:
         super().__init__()
         self.thread_ident = get_ident()
+        # The number of a thread is given to another one after its end, so the thread itself is kept too.  One that
+        # `threading` does not know cannot be asked, and counts as ended for everybody but itself.
+        self._owner = next((thread for thread in threading.enumerate() if thread.ident == self.thread_ident), None)
         self.loop: ILoopCore = _make_loop(loop, default, self.main_hub)
         self._threadpool: Any = threadpool
         self._resolver: Any = resolver
@@ -121,6 +125,7 @@ class HubBase(greenlet):
         *args: Any,
     ) -> None:
         """Cancel the waits for all of `watchers`, close them, then call `then(*args)`: at once if nobody waits for any."""
+        self.check_thread("cancel waits", "hub.loop.run_callback_threadsafe(hub.cancel_waits_close_and_then, ...)")
         busy = []
         for watcher in watchers:
             if watcher is not None and watcher.callback is not None:
@@ -154,17 +159,29 @@ class HubBase(greenlet):
                 timer.close()
         return False
 
+    @property
+    def owner_ended(self) -> bool:
+        """Whether the thread that the hub belongs to has ended."""
+        return get_ident() != self.thread_ident if self._owner is None else not self._owner.is_alive()
+
     # -- errors -----------------------------------------------------------------------------------------------------
 
     def handle_error(
         self,
         context: object,
-        type: type[BaseException],
+        type: type[BaseException] | None,
         value: BaseException | str | None,
         tb: TracebackType | None,
         /,
     ) -> None:
-        """Deal with an exception that nobody caught: see the table in `_errors`.  May be replaced by assignment on the hub."""
+        """Deal with an exception that nobody caught: see the table in `_errors`.  May be replaced by assignment on the hub.
+
+        `type`, `value` and `tb` all None stand for the exception that is being handled.
+        """
+        if type is None:
+            type, value, tb = sys.exc_info()
+            if type is None:
+                return
         if isinstance(value, str):
             value = type(value)
         if issubclass(type, HubDestroyed):

@@ -22,6 +22,7 @@ from _thread import get_ident
 from collections import deque
 from sys import getrefcount
 
+from greenlet import error as GreenletError
 from greenlet import getcurrent, greenlet
 
 from hub_api import BlockingSwitchOutError, HubDestroyed, LoopExit
@@ -242,9 +243,17 @@ class Hub(HubBase):
                 except HubDestroyed:
                     raise
                 except BaseException as error:  # a KeyboardInterrupt between two steps
-                    loop.handle_error(None, type(error), error, error.__traceback__)
+                    self._loop_failed(error)
         finally:
             loop.error_handler = None
+
+    def _loop_failed(self, error: BaseException) -> None:
+        try:
+            self.loop.handle_error(None, type(error), error, error.__traceback__)
+        except HubDestroyed:
+            raise
+        except BaseException as worse:  # an application's handler that calls sys.exit(), say: it must not end the hub
+            self.handle_system_error(type(worse), worse, worse.__traceback__)
 
     def _hand_over(self) -> None:
         """Start what is new, then hand over to the ready, until there are none or the budget is spent."""
@@ -367,7 +376,9 @@ class Hub(HubBase):
         """
         if self.loop is None:
             return
-        here = get_ident() == self.thread_ident
+        here = get_ident() == self.thread_ident and not self.owner_ended
+        if not here and not self.owner_ended:
+            self.refuse("destroy the loop", "hub.loop.run_callback_threadsafe, and destroy it in its own thread, or once that has ended")
         if here and self._runs_below(getcurrent()):
             raise RuntimeError(f"{getcurrent()!r} runs on {self!r} and cannot destroy it; do so from the main greenlet {self.parent!r}")
         loop = self.loop
@@ -381,7 +392,6 @@ class Hub(HubBase):
         """What `destroy` does but for the thread's storage, which is gone already when a thread's end calls this."""
         self._close_parts()
         loop = self.loop
-        self._carrier = None
         if get_ident() == self.thread_ident and not self.dead:
             self._unwind(destroy_loop)
         self.loop = None  # type: ignore[assignment]  # a destroyed hub has no loop; its repr and checks say so
@@ -391,12 +401,18 @@ class Hub(HubBase):
             loop.destroy()
 
     def _unwind(self, destroy_loop: bool) -> None:
-        """End the hub's own stack; a greenlet that stays suspended for ever would never be freed."""
-        self.parent = getcurrent()  # whom a dying greenlet switches to
+        """End the hub's own stack and the idle carrier's; one that stays suspended holds itself and is never freed."""
         try:
+            carrier, self._carrier = self._carrier, None
+            if carrier is not None:
+                carrier.parent = getcurrent()  # whom a dying greenlet switches to
+                carrier.throw()
+            self.parent = getcurrent()
             self.throw(HubDestroyed(destroy_loop))
         except HubDestroyed:
             pass  # it had never run, so there was nobody in it to catch this
+        except GreenletError:
+            pass  # it belongs to a thread that has ended, whose number is now ours
 
     def _runs_below(self, current: greenlet | None) -> bool:
         while current is not None:
