@@ -113,7 +113,7 @@ class FdWaiter:
             self._reader.switch(None)
         if events & WRITE:
             self._writer.switch(None)
-        if not events:
+        if not events and self._reader.hub.loop is not None:  # else the loop goes with its hub, where nobody runs any more
             for waiter in (self._reader, self._writer):
                 if waiter.greenlet is not None:
                     waiter.throw(OSError(errno.EBADF, f"the file was closed while {waiter.greenlet!r} waited for it"))
@@ -141,6 +141,7 @@ class FdWaiter:
             with waiter.hub.loop.timer(timeout) as timer:
                 timer.start(waiter.throw, TimeoutError("timed out"))
                 waiter.get()
+            waiter.clear()  # of a timeout that came in the same turn, right behind the event
         except BaseException:
             if waiter.greenlet is None:  # else it is another's wait, which goes on
                 self._registration.unwant(events)
