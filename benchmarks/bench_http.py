@@ -4,7 +4,9 @@ Timed by wrk (Debian: `apt-get install wrk`), one thread, on another core than t
 before, and each has one request under way at any time.  Unit: thousand requests per second.  wrk itself tops out near
 200k/s on one core. CPU per request: user and system time of the server process while wrk ran, over the requests it
 answered; opening the connections is in it.  Unit: us.  Both are on the loopback, so the kernel's share is large and the
-same for all. A single error of any kind, or an answer that is not 200, voids the measurement.
+same for all. With one connection either side sleeps while the other works, and on two cores one would time how a virtual machine wakes
+an idle core (80 us a request, three times the work itself, +-30 %): in that row wrk shares the server's core.
+A single error of any kind, or an answer that is not 200, voids the measurement.
 "bare epoll" is not a peer but the limit for pure Python: a callback per readable connection, and no scheduler at all.
 """
 
@@ -34,11 +36,11 @@ SERVERS = {
 
 
 @contextmanager
-def served(name: str) -> Iterator[tuple[int, int]]:
-    """Run a server on the measured core, and ourselves on the other one; gives its pid and port."""
+def served(name: str, same_core: bool = False) -> Iterator[tuple[int, int]]:
+    """Run a server on the measured core, and ourselves on the other one unless told not to; gives its pid and port."""
     server = subprocess.Popen([sys.executable, "-m", f"servers.{name}"], stdout=subprocess.PIPE, text=True)
     try:
-        if os.environ.get("BENCH_CORES"):
+        if os.environ.get("BENCH_CORES") and not same_core:
             pin(int(os.environ["BENCH_CORES"].split(",")[1]))  # after the server has inherited the first one
         assert server.stdout is not None
         port = server.stdout.readline()
@@ -77,8 +79,8 @@ def load(port: int, connections: int, seconds: int) -> tuple[int, float]:
 def driving(name: str) -> Callable[[int, int], tuple[float, float]]:
     """The contender for one server."""
 
-    def measure(connections: int, seconds: int) -> tuple[float, float]:
-        with served(name) as (pid, port):
+    def measure(connections: int, seconds: int, same_core: bool) -> tuple[float, float]:
+        with served(name, same_core) as (pid, port):
             before = cpu_seconds(pid)
             answered, rate = load(port, connections, seconds)
             return rate / 1e3, (cpu_seconds(pid) - before) / answered * 1e6
@@ -98,7 +100,8 @@ def _case(connections: int, goals: dict[str, float], cpu_goals: dict[str, float]
     )
     # wrk counts in whole seconds, so one size of --quick must do.
     quick = {"seconds": 1} if connections == 100 else None
-    return Case(rows, CONTENDERS, {"connections": connections, "seconds": 3}, quick, full)
+    args = {"connections": connections, "seconds": 3, "same_core": connections == 1}
+    return Case(rows, CONTENDERS, args, quick, full)
 
 
 CASES = [

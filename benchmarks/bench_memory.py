@@ -30,13 +30,18 @@ def ours_asleep(parked: int) -> float:
     """`spawn_raw(sleep, 3600)`."""
     from greenlet_hub import sleep, spawn_raw
 
+    asleep = 0
+
     def sleeper() -> None:
+        nonlocal asleep
+        asleep += 1
         sleep(3600)
 
     sleep(0.01)
     before = resident_kib()
     greenlets = [spawn_raw(sleeper) for _ in range(parked)]
-    sleep(1.0)
+    while asleep < parked:
+        sleep(0.01)
     figure = _per_one(before, parked)
     del greenlets
     return figure
@@ -46,13 +51,18 @@ def gevent_asleep(parked: int) -> float:
     """`spawn_raw(sleep, 3600)`."""
     from gevent import sleep, spawn_raw
 
+    asleep = 0
+
     def sleeper() -> None:
+        nonlocal asleep
+        asleep += 1
         sleep(3600)
 
     sleep(0.01)
     before = resident_kib()
     greenlets = [spawn_raw(sleeper) for _ in range(parked)]
-    sleep(1.0)
+    while asleep < parked:
+        sleep(0.01)
     figure = _per_one(before, parked)
     del greenlets
     return figure
@@ -62,13 +72,18 @@ def eventlet_asleep(parked: int) -> float:
     """`spawn_n(sleep, 3600)`."""
     from eventlet import sleep, spawn_n
 
+    asleep = 0
+
     def sleeper() -> None:
+        nonlocal asleep
+        asleep += 1
         sleep(3600)
 
     sleep(0.01)
     before = resident_kib()
     greenlets = [spawn_n(sleeper) for _ in range(parked)]
-    sleep(1.0)
+    while asleep < parked:
+        sleep(0.01)
     figure = _per_one(before, parked)
     del greenlets
     return figure
@@ -78,13 +93,18 @@ async def asyncio_asleep(parked: int) -> float:
     """Tasks in `asyncio.sleep(3600)`."""
     from asyncio import create_task, sleep
 
+    asleep = 0
+
     async def sleeper() -> None:
+        nonlocal asleep
+        asleep += 1
         await sleep(3600)
 
     await sleep(0.01)
     before = resident_kib()
     tasks = [create_task(sleeper()) for _ in range(parked)]
-    await sleep(1.0)
+    while asleep < parked:
+        await sleep(0.01)
     figure = _per_one(before, parked)
     for task in tasks:
         task.cancel()
@@ -95,7 +115,11 @@ async def trio_asleep(parked: int) -> float:
     """Tasks in `trio.sleep(3600)`."""
     from trio import open_nursery, sleep
 
+    asleep = 0
+
     async def sleeper() -> None:
+        nonlocal asleep
+        asleep += 1
         await sleep(3600)
 
     await sleep(0.01)
@@ -103,7 +127,8 @@ async def trio_asleep(parked: int) -> float:
     async with open_nursery() as nursery:
         for _ in range(parked):
             nursery.start_soon(sleeper)
-        await sleep(1.0)
+        while asleep < parked:
+            await sleep(0.01)
         figure = _per_one(before, parked)
         nursery.cancel_scope.cancel()
     return figure

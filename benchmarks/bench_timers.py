@@ -102,7 +102,7 @@ async def trio_stopped(pending: int, timers: int) -> float:
     async with open_nursery() as nursery:
         for i in range(pending):
             nursery.start_soon(sleep, DELAYS[i % TURN])
-        await sleep(0)
+        await sleep(0.01)  # a batch in which all of them start
         started = perf_counter()
         for _ in range(timers // TURN):
             for delay in DELAYS:
