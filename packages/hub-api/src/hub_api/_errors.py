@@ -7,7 +7,9 @@ a package's border.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class LoopExit(Exception):

@@ -13,9 +13,6 @@ from typing import Any, Literal, Protocol, Self, TypeVarTuple, overload
 
 Ts = TypeVarTuple("Ts")
 
-NONE = 0
-READ = 1
-WRITE = 2
 
 
 class ICallback(Protocol):

@@ -8,7 +8,6 @@ from hub_api import (
     InvalidThreadUseError,
     LoopExit,
 )
-from hub_core.__about__ import __version__
 from hub_core._greenlets import kill, spawn_raw
 from hub_core._hub import Hub, sleep
 from hub_core._local import (
@@ -23,6 +22,10 @@ from hub_core._local import (
 )
 from hub_core._waiter import Waiter
 from hub_core._waits import FdWaiter, idle, wait_on_watcher, wait_read, wait_readwrite, wait_write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hub_core.__about__ import __version__
 
 __all__ = [
     "BlockingSwitchOutError",
@@ -52,3 +55,12 @@ __all__ = [
     "wait_readwrite",
     "wait_write",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """The version, when somebody asks for it (PEP 562)."""
+    if name == "__version__":
+        from hub_core.__about__ import __version__
+
+        return __version__
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

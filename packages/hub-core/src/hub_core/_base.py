@@ -6,9 +6,7 @@ Rule: nothing here switches; `_hub` does, and nobody else.  What parks does so t
 
 from __future__ import annotations
 
-import errno
 import sys
-import threading
 from _thread import get_ident
 
 from greenlet import getcurrent, greenlet
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 class HubBase(greenlet):
     """What `Hub` is besides a scheduler."""
 
-    __slots__ = ("_owner", "_resolver", "_threadpool", "loop", "thread_ident")
+    __slots__ = ("_main", "_owner", "_resolver", "_threadpool", "loop", "thread_ident")
 
     name = ""
     threadpool_size = 10
@@ -47,9 +45,10 @@ class HubBase(greenlet):
     ) -> None:
         super().__init__()
         self.thread_ident = get_ident()
-        # The number of a thread is given to another one after its end, so the thread itself is kept too.  One that
-        # `threading` does not know cannot be asked, and counts as ended for everybody but itself.
-        self._owner = next((thread for thread in threading.enumerate() if thread.ident == self.thread_ident), None)
+        from hub_core import _storage  # here, and not with this module: it brings threading
+
+        self._owner = _storage.find_thread(self.thread_ident)
+        self._main = _storage.is_main(self.thread_ident)
         self.loop: ILoopCore = _make_loop(loop, default, self.main_hub)
         self._threadpool: Any = threadpool
         self._resolver: Any = resolver
@@ -98,6 +97,8 @@ class HubBase(greenlet):
                     f"invalid switch into {getcurrent()!r}: got {result!r} (expected {waiter!r}; waiting on {self!r} with {watcher!r})"
                 )
             if watcher.closed:
+                import errno
+
                 raise OSError(errno.EBADF, f"the file was closed while {getcurrent()!r} waited for {watcher!r}")
         finally:
             watcher.stop()
@@ -250,7 +251,7 @@ class HubBase(greenlet):
     @property
     def main_hub(self) -> bool:
         """Whether this is the hub of the main thread."""
-        return self.thread_ident == threading.main_thread().ident
+        return self._main
 
     def __repr__(self) -> str:
         parts = [f"<{type(self).__name__} {self.name!r} at {id(self):#x}"]

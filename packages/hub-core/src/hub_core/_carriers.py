@@ -18,24 +18,19 @@ from __future__ import annotations
 from sys import getrefcount
 from weakref import getweakrefcount
 
-from greenlet import greenlet
+from hub_core._raw import RawGreenlet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from greenlet import greenlet
+
+    from hub_core._hub import Hub
+
     NewEntry = tuple[greenlet, Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]]
     """A greenlet to start with its function and arguments; or, without a function, one to throw into, with the error."""
-
-
-class RawGreenlet(greenlet):
-    """What `spawn_raw` returns: a greenlet that knows its hub's loop."""
-
-    __slots__ = ("loop",)
-
-    if TYPE_CHECKING:
-        loop: Any
 
 
 def _holders(entry: tuple[Any, ...]) -> int:
@@ -45,7 +40,7 @@ def _holders(entry: tuple[Any, ...]) -> int:
 _LANE_ONLY = _holders((object(),))
 
 
-def can_be_carried(entry: NewEntry, hub: greenlet) -> bool:
+def can_be_carried(entry: NewEntry, hub: Hub) -> bool:
     """Whether nobody could tell if the function of this entry, which the caller has taken from the lane, ran in another greenlet."""
     if _holders(entry) != _LANE_ONLY:
         return False
@@ -58,6 +53,11 @@ def can_be_carried(entry: NewEntry, hub: greenlet) -> bool:
     )
 
 
-def untouched(candidate: greenlet, hub: greenlet) -> bool:
-    """Whether it has no attributes, no weak references, and its own hub as parent."""
-    return not candidate.__dict__ and candidate.parent is hub and not getweakrefcount(candidate)
+def untouched(candidate: RawGreenlet, hub: Hub) -> bool:
+    """Whether it has no attributes of the user's, no weak references, and its own hub as parent."""
+    return (
+        not candidate.__dict__
+        and candidate.switch_out is None
+        and candidate.parent is hub
+        and not getweakrefcount(candidate)
+    )

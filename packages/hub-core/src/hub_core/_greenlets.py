@@ -8,8 +8,8 @@ from __future__ import annotations
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from hub_api import InvalidThreadUseError
-from hub_core._carriers import RawGreenlet
-from hub_core._local import get_hub, local
+from hub_core._local import get_hub
+from hub_core._raw import make_raw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +27,8 @@ def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
     """
     if not callable(function):
         raise TypeError(f"cannot spawn {function!r}: it must be callable")
-    hub = local.hub or get_hub()
-    spawned = RawGreenlet(function, hub)
-    spawned.loop = hub.loop
+    hub = get_hub()
+    spawned = make_raw(function, hub)
     hub.start_soon(spawned, function, args, kwargs)
     return spawned
 

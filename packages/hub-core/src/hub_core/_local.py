@@ -7,36 +7,13 @@ Rule 2: an implicit hub does not outlive its thread: the guard in the thread's s
 
 from __future__ import annotations
 
-import threading
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hub_api import IHub, ILoopCore, ILoopFactory, IResolver, IThreadPool
     from hub_core._hub import Hub
-
-
-class _ThreadState(threading.local):
-    """One thread's hub, hub class and loop; and the guard that ends an implicit hub with its thread."""
-
-    hub: Hub | None = None
-    hub_class: type[Hub] | None = None
-    loop: ILoopCore | None = None
-    guard: _Guard | None = None
-
-
-class _Guard:
-    """Destroys a hub when the thread that holds this guard ends: CPython drops a thread's storage in that very thread."""
-
-    __slots__ = ("hub",)
-
-    def __init__(self, hub: Hub) -> None:
-        self.hub: Hub | None = hub
-
-    def __del__(self) -> None:
-        if self.hub is not None and self.hub.loop is not None:
-            self.hub._end(destroy_loop=True)
+    from hub_core._storage import ThreadState
 
 
 class Defaults:
@@ -48,8 +25,18 @@ class Defaults:
     hub_class: type[Hub] | None = None
 
 
-local = _ThreadState()
 defaults = Defaults()
+_local: ThreadState | None = None
+
+
+def _storage() -> ThreadState:
+    """This thread's storage; see there why it is not imported with this module."""
+    global _local
+    if _local is None:
+        from hub_core._storage import local
+
+        _local = local
+    return _local
 
 
 def set_defaults(
@@ -78,17 +65,19 @@ def get_hub(*args: object, **kwargs: object) -> Hub:
         import warnings
 
         warnings.warn("arguments of get_hub() are ignored; use set_hub() with a hub made to your wish", DeprecationWarning, stacklevel=2)
-    hub = local.hub
-    if hub is None:
-        hub = local.hub = get_hub_class()()
-        if not hub.main_hub:
-            local.guard = _Guard(hub)
+    hub = None if _local is None else _local.hub
+    return _make_hub() if hub is None else hub
+
+
+def _make_hub() -> Hub:
+    hub = get_hub_class()()
+    _storage().keep(hub)
     return hub
 
 
 def get_hub_if_exists() -> Hub | None:
     """Return this thread's hub, or None rather than make one."""
-    return local.hub
+    return _storage().hub
 
 
 def set_hub(hub: Hub | None) -> None:
@@ -102,6 +91,7 @@ def set_hub(hub: Hub | None) -> None:
         if not isinstance(hub, Hub):
             raise TypeError(f"set_hub takes a Hub or None, got {hub!r}")
         hub.check_thread("set_hub")
+    local = _storage()
     guard = local.guard
     if guard is not None and guard.hub is not hub:
         local.guard = guard.hub = None  # the former hub is now its holder's to destroy
@@ -110,6 +100,7 @@ def set_hub(hub: Hub | None) -> None:
 
 def get_hub_class() -> type[Hub]:
     """Return the class of hub that `get_hub` makes in this thread; asked once, it stays for this thread."""
+    local = _storage()
     if local.hub_class is None:
         from hub_core._hub import Hub
 
@@ -128,6 +119,7 @@ def set_default_hub_class(hub_class: type[Hub]) -> None:
 
 def forget(hub: Hub, loop: ILoopCore, destroyed: bool) -> None:
     """`hub` is destroyed: drop it from this thread, and keep its loop for the next hub unless that is destroyed as well."""
+    local = _storage()
     if local.hub is hub:
         local.hub = None
         if local.guard is not None:
@@ -140,9 +132,9 @@ def forget(hub: Hub, loop: ILoopCore, destroyed: bool) -> None:
 
 def get_loop() -> ILoopCore | None:
     """Return the loop that a destroyed hub left to this thread, or None."""
-    return local.loop
+    return _storage().loop
 
 
 def set_loop(loop: ILoopCore | None) -> None:
     """Set the loop that the next hub of this thread uses."""
-    local.loop = loop
+    _storage().loop = loop

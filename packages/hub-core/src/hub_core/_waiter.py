@@ -17,7 +17,7 @@ from _thread import get_ident
 from greenlet import GreenletExit, getcurrent
 
 from hub_api import ConcurrentObjectUseError, InvalidSwitchError
-from hub_core._local import get_hub, local
+from hub_core._local import get_hub
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Waiter:
     __slots__ = ("_outcome", "greenlet", "hub")
 
     def __init__(self, hub: Hub | None = None) -> None:
-        self.hub: Hub = (local.hub or get_hub()) if hub is None else hub
+        self.hub: Hub = get_hub() if hub is None else hub
         self.greenlet: greenlet | None = None
         """The greenlet that waits in `get`, or None."""
         # With a greenlet: what is being delivered to it.  Without: what is stored.

@@ -7,7 +7,6 @@ Rule 2: whatever is started here is closed here, also when the wait ends in an e
 
 from __future__ import annotations
 
-import errno
 
 from greenlet import getcurrent
 
@@ -116,6 +115,8 @@ class FdWaiter:
         if not events and self._reader.hub.loop is not None:  # else the loop goes with its hub, where nobody runs any more
             for waiter in (self._reader, self._writer):
                 if waiter.greenlet is not None:
+                    import errno
+
                     waiter.throw(OSError(errno.EBADF, f"the file was closed while {waiter.greenlet!r} waited for it"))
 
     def wait_read(self, timeout: float | None = None) -> None:
