@@ -10,7 +10,6 @@ from __future__ import annotations
 from greenlet import GreenletExit
 
 from greenlet_hub import _defaults
-from greenlet_hub.__about__ import __version__
 from hub_api import (
     READ,
     WRITE,
@@ -45,6 +44,7 @@ from hub_core import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from greenlet_hub.__about__ import __version__
     from hub_loop import Loop
     from hub_resolver import BlockingResolver, ThreadResolver
     from hub_threadpool import ThreadPool
@@ -86,6 +86,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "__version__": "greenlet_hub.__about__",
     "Loop": "hub_loop",
     "ThreadPool": "hub_threadpool",
     "ThreadResolver": "hub_resolver",

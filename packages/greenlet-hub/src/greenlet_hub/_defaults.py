@@ -81,11 +81,11 @@ def find(where: str, who: str) -> Any:
     try:
         return getattr(module, name)
     except AttributeError:
-        raise ImportError(f"{who} needs {name!r}, and {module!r} has no such name: correct it", name=path) from None
+        raise ImportError(f"{who} needs {name!r}, which {path!r} does not have: correct the name", name=path) from None
 
 
 def _advice(missing: str) -> str:
     package = missing.partition(".")[0]
     if package.startswith("hub_"):
         return f"install it with `pip install {package.replace('_', '-')}`"
-    return f"install the distribution that has {package!r}, or correct the name"
+    return "install the distribution that has it, or correct the name"

@@ -42,6 +42,9 @@ class ThreadPool:
             raise TypeError(f"maxsize must be a whole number, got {maxsize!r}")
         if maxsize < 1:
             raise ValueError(f"maxsize must be 1 or more, got {maxsize}: without a thread no job could ever run")
+        check_thread(hub, "make a pool")
+        # Kept because the number of a thread that has ended is given to the next one.
+        self._owner = next((thread for thread in threading.enumerate() if thread.ident == hub.thread_ident), None)
         self._hub = hub
         self._loop = hub.loop
         self._maxsize = maxsize
@@ -118,9 +121,9 @@ class ThreadPool:
         """Take no more jobs and let the threads end; those that run a job end after it.  Idempotent.  Switches: never.
 
         Greenlets parked in `spawn` get a RuntimeError; those that wait for a job still get its outcome.
-        Call from: the hub's thread, or any thread once that one has ended.
+        Call from: the hub's thread, or any thread once that one has ended, if `threading` knew it.
         """
-        if any(thread.ident == self._hub.thread_ident for thread in threading.enumerate()):
+        if self._owner is None or self._owner.is_alive():
             check_thread(self._hub, "kill the pool")
             while self._parked:
                 self._parked.popleft().waiter.switch(None)  # they see that they were given no place
