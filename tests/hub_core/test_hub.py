@@ -698,7 +698,7 @@ def use():
     sleep(0.001)
 
 before = len(os.listdir("/proc/self/fd"))
-for destroy_in in (lambda call: call(), in_thread, in_thread):  # the second thread may well have the number of the first
+for destroy_in in (lambda call: call(), in_thread, in_thread):  # threads may share a number
     in_thread(use)
     destroy_in(hub.destroy)
     assert hub.loop is None

@@ -469,8 +469,8 @@ def test_a_signal_handler_that_switches_a_waiter_wakes_a_sleeping_loop_at_once(
 
 
 def test_a_signal_ends_a_real_poll_too(each_hub: Hub) -> None:
-    # A thread sends signals as long as the loop sleeps; a poll that went on would run into the test's timeout.  One signal
-    # is not enough: between the interpreter's last look at its signals and the system call, one can slip through.
+    # A thread sends signals as long as the loop sleeps; a poll that went on would run into the test's timeout.  One
+    # signal is not enough: it can slip in between the interpreter's last look at its signals and the system call.
     waiter = Waiter()
     before = signal.signal(signal.SIGUSR1, lambda signum, frame: waiter.switch(signum))
 
