@@ -123,7 +123,8 @@ def forget(hub: Hub, loop: ILoopCore, destroyed: bool) -> None:
     if local.hub is hub:
         local.hub = None
         if local.guard is not None:
-            local.guard = local.guard.hub = None
+            local.guard.hub = None  # first: an assignment to both works from the left
+            local.guard = None
     if not destroyed:
         local.loop = loop
     elif local.loop is loop:
