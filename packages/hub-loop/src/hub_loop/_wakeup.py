@@ -102,6 +102,7 @@ class Async(Watcher):
 
     def _disarm(self) -> None:
         self.loop._asyncs.pop(self, None)
+        self._sent = False  # what is still in the inbox does not count
 
     def send(self) -> None:
         """Have the callback called.  Call from: any thread, or a signal handler.  Raises ValueError after `close`."""
@@ -117,9 +118,10 @@ class Async(Watcher):
 
     def _arrived(self) -> None:
         """Taken from the inbox by the turn: from here on a new `send` is a new event."""
-        self._sent = False
-        if self._active:
-            self._fire()
+        if self._sent:
+            self._sent = False
+            if self._active:
+                self._fire()
 
     @property
     def pending(self) -> bool:
