@@ -87,7 +87,7 @@ class Loop:
         self._now = clock()
         self._refs = 0
         self._queue: deque[Callback | Watcher] = deque()
-        self._ranked: list[Watcher] = []
+        self._ranked: deque[Watcher] = deque()
         self._timers = TimerQueue()
         self._registrations: dict[int, _io.Registration] = {}
         self._always_ready: dict[int, _io.Registration] = {}
@@ -139,15 +139,25 @@ class Loop:
         self.iteration += 1
         if self._prepares:
             _phases.call_all(self, self._prepares)
-        self._polled = self._poll(0.0 if nowait else self._time_to_sleep())
-        for fd, events in self._polled:
-            registration = self._registrations.get(fd)
-            if registration is not None:
-                registration.deliver(events)
-            elif fd == self._wakeup.fd:
-                self._wakeup.deliver(events)
-            else:
-                self._poller.forget(fd)
+            if self._thread == 0:  # one of them has destroyed the loop
+                return
+        polled = self._poll(nowait or bool(self._polled))
+        if self._polled:
+            polled[:0] = self._polled
+        self._polled = polled
+        fd = -1
+        try:
+            for fd, events in polled:
+                registration = self._registrations.get(fd)
+                if registration is not None:
+                    registration.deliver(events)
+                elif fd == self._wakeup.fd:
+                    self._wakeup.deliver(events)
+                else:
+                    self._poller.forget(fd)
+        except BaseException as error:
+            self._keep_undelivered(fd, error)
+            raise
         self._polled = []
         if self._always_ready:
             for registration in list(self._always_ready.values()):
@@ -167,8 +177,17 @@ class Loop:
         elif self._queue:
             self._run_queue()
 
+    def _keep_undelivered(self, fd: int, error: BaseException) -> None:
+        """An exception ended the dispatch at `fd`.  The kernel tells an edge once, so the next turn goes on from there.
+
+        With what was interrupted (by Ctrl-C, say), for it may not have been told; behind what has failed by itself.
+        """
+        numbers = [number for number, _ in self._polled]
+        if fd in numbers:
+            del self._polled[: numbers.index(fd) + isinstance(error, Exception)]
+
     def _time_to_sleep(self) -> float | None:
-        if self._queue or self._ranked or self._idles or self._broken or self._refs <= 0:
+        if self._queue or self._ranked or self._wakeup.inbox or self._idles or self._broken or self._refs <= 0:
             return 0.0
         if any(registration._watchers for registration in self._always_ready.values()):
             return 0.0
@@ -177,14 +196,16 @@ class Loop:
             return pollers.LONGEST
         return min(max(deadline - self._clock(), 0.0), pollers.LONGEST)
 
-    def _poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        if timeout == 0.0:
+    def _poll(self, nowait: bool) -> list[tuple[int, int]]:
+        if nowait or self._queue:
             return self._poller.poll(0.0)
-        # First say that we sleep, then look whether something came meanwhile: see _wakeup.
+        # First say that we sleep, then look whether there is anything to do: see _wakeup.  A signal handler that starts a
+        # timer after the look writes to the wake fd; one that starts it before is seen (test_signals.py).
         self.sleeping = True
         try:
-            if self._wakeup.inbox or self._queue:
-                timeout = 0.0
+            timeout = self._time_to_sleep()
+            if timeout == 0.0:
+                self.sleeping = False
             return self._poller.poll(timeout)
         finally:
             self.sleeping = False
@@ -230,13 +251,16 @@ class Loop:
 
     def _run_ranked(self) -> None:
         """The batch when watchers of a priority are among the events: above 0, then the queue, then below 0."""
-        ranked, self._ranked = sorted(self._ranked, key=_phases._urgency), []
-        for watcher in ranked:
-            if (watcher.priority or 0) > 0:
-                self._deliver(watcher)
+        ranked = self._ranked = deque(sorted(self._ranked, key=_phases._urgency))
+        while ranked and ranked[0]._priority > 0:
+            watcher = ranked[0]
+            del ranked[0]
+            self._deliver(watcher)
         self._run_queue()
-        for watcher in ranked:
-            if (watcher.priority or 0) < 0:
+        for _ in range(len(ranked)):  # not those that come meanwhile
+            if ranked:
+                watcher = ranked[0]
+                del ranked[0]
                 self._deliver(watcher)
 
     def _deliver(self, watcher: Watcher) -> None:
