@@ -1,0 +1,271 @@
+"""Wake-ups: other threads and signal handlers reach the loop, and end a poll that blocks.
+
+That a wake-up comes at once is shown by what would otherwise happen: no timer is active in these tests, so a poll that
+is not woken lasts an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from hub_loop import Loop
+from hub_loop._wakeup import Wakeup
+from hub_loop.pollers import create
+from hub_loop.testing import FakePoller, ManualClock
+
+WhenAsleep = Callable[[Callable[[], object]], None]
+
+
+def test_a_callback_from_another_thread_ends_a_blocking_poll(loop: Loop, from_thread: WhenAsleep) -> None:
+    ran_in: list[int] = []
+    loop.ref()
+    from_thread(lambda: loop.run_callback_threadsafe(lambda: ran_in.append(threading.get_ident())))
+    loop.run(once=True)
+    loop.unref()
+    assert ran_in == [threading.get_ident()]
+
+
+def test_callbacks_from_another_thread_run_in_the_order_they_were_posted(loop: Loop) -> None:
+    ran: list[int] = []
+
+    def post() -> None:
+        for number in range(1000):
+            loop.run_callback_threadsafe(ran.append, number)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    thread.join()
+    assert loop.pendingcnt == 1000
+    assert loop.run() is False
+    assert ran == list(range(1000))
+
+
+def test_a_callback_from_another_thread_can_be_stopped_before_it_runs(loop: Loop) -> None:
+    callback = loop.run_callback_threadsafe(print, "never")
+    assert callback.pending
+    callback.stop()
+    assert loop.run() is False
+
+
+def test_wakeup_ends_a_blocking_poll(loop: Loop, from_thread: WhenAsleep) -> None:
+    loop.ref()
+    from_thread(loop.wakeup)
+    assert loop.run(once=True) is True
+    loop.unref()
+
+
+def test_a_wakeup_before_the_poll_makes_it_not_block_and_only_that_one(loop: Loop, clock: ManualClock) -> None:
+    loop.ref()
+    for _ in range(3):
+        loop.wakeup()
+    loop.run(once=True)
+    assert loop._poller.poll(0.0) == []
+    loop.unref()
+
+
+def test_many_wakeups_before_a_poll_are_one(loop: Loop) -> None:
+    for number in range(10_000):
+        loop.run_callback_threadsafe(int, number)
+        loop.wakeup()
+    assert loop.run() is False
+    assert loop._poller.poll(0.0) == []
+
+
+def test_an_async_watcher_calls_back_in_the_loops_thread_after_send_from_another(
+    loop: Loop, from_thread: WhenAsleep
+) -> None:
+    ran_in: list[int] = []
+    with loop.async_() as watcher:
+        watcher.start(lambda: ran_in.append(threading.get_ident()))
+        from_thread(watcher.send)
+        loop.run(once=True)
+        assert ran_in == [threading.get_ident()]
+
+
+def test_sends_before_the_callback_count_as_one(loop: Loop) -> None:
+    called: list[str] = []
+    with loop.async_() as watcher:
+        watcher.start(called.append, "sent")
+        assert not watcher.pending
+        watcher.send()
+        watcher.send_ignoring_arg("ignored")
+        watcher.send()
+        assert watcher.pending
+        loop.run(nowait=True)
+        assert called == ["sent"]
+        assert not watcher.pending
+        watcher.send()
+        loop.run(nowait=True)
+        assert called == ["sent", "sent"]
+
+
+def test_a_send_in_the_callback_is_a_new_event(loop: Loop) -> None:
+    called: list[int] = []
+    with loop.async_() as watcher:
+
+        def again() -> None:
+            called.append(len(called))
+            if len(called) < 3:
+                watcher.send()
+
+        watcher.start(again)
+        watcher.send()
+        for _ in range(5):
+            loop.run(nowait=True)
+        assert called == [0, 1, 2]
+
+
+def test_a_send_before_start_is_lost(loop: Loop) -> None:
+    with loop.async_() as watcher:
+        watcher.send()
+        loop.run(nowait=True)
+        watcher.start(print, "never")
+        loop.run(nowait=True)
+
+
+def test_a_send_dropped_by_stop_does_not_come_after_the_next_start(loop: Loop) -> None:
+    called: list[str] = []
+    with loop.async_() as watcher:
+        watcher.start(called.append, "old")
+        watcher.send()
+        watcher.stop()
+        assert not watcher.pending
+        watcher.start(called.append, "new")
+        loop.run(nowait=True)
+        assert called == []
+        watcher.send()
+        loop.run(nowait=True)
+        assert called == ["new"]
+
+
+def test_a_send_after_a_stop_and_a_start_is_delivered_once(loop: Loop) -> None:
+    called: list[str] = []
+    with loop.async_() as watcher:
+        watcher.start(called.append, "old")
+        watcher.send()
+        watcher.stop()
+        watcher.start(called.append, "new")
+        watcher.send()
+        for _ in range(3):
+            loop.run(nowait=True)
+        assert called == ["new"]
+
+
+def test_a_send_to_a_closed_watcher_or_a_destroyed_loop_is_an_error(loop: Loop) -> None:
+    closed, open_one = loop.async_(), loop.async_()
+    closed.close()
+    with pytest.raises(ValueError, match=r"cannot send to <async at .* closed>: it was closed"):
+        closed.send()
+    loop.destroy()
+    with pytest.raises(ValueError, match="operation on destroyed loop"):
+        open_one.send()
+    open_one.close()
+
+
+def test_waking_a_destroyed_loop_writes_nowhere(loop: Loop) -> None:
+    loop.destroy()
+    # Whoever gets the number next must not receive our wake-ups.
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(5)]
+    loop.wakeup()
+    loop._wakeup.close()
+    for other in others:
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(other)
+        os.close(other)
+
+
+def test_a_loop_that_is_dropped_without_destroy_gives_its_fds_back() -> None:
+    # The fixture that looks for open fds is the assertion.
+    for backend in ("epoll", "poll", "select"):
+        Loop(backend)
+
+
+@pytest.fixture
+def without_eventfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that, like macOS, has no eventfd: a socket pair does its work."""
+    monkeypatch.delattr(os, "eventfd", raising=False)
+
+
+@pytest.fixture
+def any_loop(without_eventfd: None, loop: Loop) -> Loop:
+    """A loop whose wake fd is a socket pair."""
+    assert loop._wakeup._ends
+    return loop
+
+
+def test_without_eventfd_a_socket_pair_wakes_the_loop(any_loop: Loop, from_thread: WhenAsleep) -> None:
+    ran: list[str] = []
+    any_loop.ref()
+    from_thread(lambda: any_loop.run_callback_threadsafe(ran.append, "posted"))
+    any_loop.run(once=True)
+    any_loop.unref()
+    assert ran == ["posted"]
+    any_loop.wakeup()
+    any_loop.run(nowait=True)
+    assert any_loop._poller.poll(0.0) == []
+
+
+def test_a_socket_pair_full_of_wakeups_is_awake_enough(any_loop: Loop) -> None:
+    for _ in range(5000):
+        any_loop.wakeup()
+    any_loop.run(nowait=True)
+    assert any_loop._poller.poll(0.0) == []
+
+
+def test_the_wake_fd_is_closed_when_the_poller_refuses_it() -> None:
+    class Refusing(FakePoller):
+        def watch(self, fd: int, interest: int) -> bool:
+            raise OSError("no")
+
+    poller = Refusing(ManualClock())
+    with pytest.raises(OSError, match="no"):
+        Loop(poller=poller)
+    assert poller.closed
+
+
+def test_a_wakeup_is_only_made_ready_by_wake(any_loop: Loop) -> None:
+    poller = create("select")
+    wakeup = Wakeup(poller)
+    assert poller.poll(0.0) == []
+    wakeup.wake()
+    assert [fd for fd, _ in poller.poll(0.0)] == [wakeup.fd]
+    wakeup.deliver(1)
+    assert poller.poll(0.0) == []
+    wakeup.close()
+    wakeup.close()
+    wakeup.wake()
+    poller.close()
+
+
+@pytest.mark.parametrize("loop", ["fake"], indirect=True)
+def test_whoever_finds_the_loop_awake_or_woken_already_makes_no_system_call(
+    loop: Loop, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(loop._poller, FakePoller)
+    written: list[int] = []
+    write: Any = os.eventfd_write
+
+    def count(fd: int, value: int) -> None:
+        written.append(fd)
+        write(fd, value)
+
+    monkeypatch.setattr(os, "eventfd_write", count)
+    for _ in range(10):
+        loop.run_callback_threadsafe(int)
+    loop.run(nowait=True)
+    assert written == []
+
+    def post() -> None:
+        for _ in range(10):
+            loop.run_callback_threadsafe(int)
+
+    loop.ref()
+    loop._poller.when_blocking(post)
+    loop.run(once=True)
+    loop.unref()
+    assert len(written) == 1
