@@ -1,0 +1,209 @@
+"""Every example runs: as a process of its own, on a port that the system picks, driven over loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TESTED = {"hello_http.py", "echo.py", "thread_to_greenlet.py"}
+REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
+POLLERS = ["epoll", "poll", "select"]
+
+if not EXAMPLES.is_dir():
+    pytest.skip("the examples are not here: this is not the whole tree", allow_module_level=True)
+
+
+@contextmanager
+def server(name: str, **environment: str) -> Iterator[tuple[int, int]]:
+    """Run an example that serves; gives its port and its pid.  It must print nothing but its address, and not die."""
+    command = [sys.executable, str(EXAMPLES / name), "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environment}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            address = re.search(r"127\.0\.0\.1:(\d+)", line)
+            assert address, line + process.stdout.read()
+            yield int(address[1]), process.pid
+            assert process.poll() is None, f"it ended: {process.stdout.read()}"
+        finally:
+            process.kill()
+        assert process.stdout.read() == ""
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = connection.recv(size - len(data))
+        assert chunk, f"the server hung up after {data!r}"
+        data += chunk
+    return data
+
+
+def test_every_example_has_a_test() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == TESTED
+
+
+# -- hello_http -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poller", POLLERS)
+def test_hello_answers_one_request_after_the_other_on_one_connection(poller: str) -> None:
+    with server("hello_http.py", HUB_LOOP_BACKEND=poller) as (port, _), connect(port) as client:
+        for _ in range(100):
+            client.sendall(REQUEST)
+            assert read_exactly(client, len(HELLO)) == HELLO
+
+
+@pytest.mark.parametrize("poller", POLLERS)
+def test_hello_answers_requests_that_come_together_and_requests_that_come_in_pieces(poller: str) -> None:
+    with server("hello_http.py", HUB_LOOP_BACKEND=poller) as (port, _), connect(port) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in REQUEST * 2:
+            client.sendall(bytes([byte]))
+        client.sendall(REQUEST * 98 + REQUEST[:10])
+        assert read_exactly(client, 100 * len(HELLO)) == HELLO * 100
+        client.sendall(REQUEST[10:])
+        assert read_exactly(client, len(HELLO)) == HELLO
+
+
+def test_hello_sends_a_flood_of_answers_to_a_client_that_reads_late() -> None:
+    requests = 50_000
+    with server("hello_http.py") as (port, _), connect(port) as client:
+        sender = threading.Thread(target=client.sendall, args=(REQUEST * requests,))
+        sender.start()
+        sender.join(0.3)  # by now the server cannot get rid of its answers
+        with connect(port) as other:  # and still serves others
+            other.sendall(REQUEST)
+            assert read_exactly(other, len(HELLO)) == HELLO
+        assert read_exactly(client, requests * len(HELLO)) == HELLO * requests
+        sender.join(20)
+
+
+def test_hello_hangs_up_when_asked_to() -> None:
+    with server("hello_http.py") as (port, _), connect(port) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        assert read_exactly(client, len(HELLO)) == HELLO
+        assert client.recv(1) == b""
+
+
+def test_hello_survives_clients_that_hang_up_in_the_middle() -> None:
+    with server("hello_http.py") as (port, _):
+        for number in range(200):
+            with connect(port) as client:
+                client.sendall(REQUEST[: number % len(REQUEST)])
+                if number % 2:  # a reset instead of an orderly end
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        with connect(port) as client:
+            client.sendall(REQUEST)
+            assert read_exactly(client, len(HELLO)) == HELLO
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit, which is Linux's")
+def test_hello_out_of_file_descriptors_keeps_connections_waiting_and_loses_none() -> None:
+    with server("hello_http.py") as (port, pid), ExitStack() as stack:
+        in_use = len(os.listdir(f"/proc/{pid}/fd"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use + 8, in_use + 8))
+        clients = [stack.enter_context(connect(port)) for _ in range(40)]
+        for client in clients:
+            client.sendall(REQUEST)
+        for client in clients:  # those that were accepted first must go before the next ones are
+            assert read_exactly(client, len(HELLO)) == HELLO
+            client.close()
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+@pytest.mark.parametrize("connections", [1, 100, 1_000, 10_000])
+def test_wrk_gets_no_error_out_of_hello(connections: int) -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < connections + 100:
+        pytest.skip(f"the system allows too few open files for {connections:,} connections")
+    threads = min(connections, 2)
+    with server("hello_http.py") as (port, _):
+        # 10,000 connections fill the backlog; the kernel then tries again after 1 s, 3 s ...: late, and no error.
+        raised = ["sh", "-c", 'ulimit -n "$(ulimit -Hn)"; exec "$@"', "sh"]
+        command = [
+            *raised,
+            "wrk",
+            f"-t{threads}",
+            f"-c{connections}",
+            "-d2s",
+            "--timeout",
+            "30s",
+            f"http://127.0.0.1:{port}/",
+        ]
+        ran = subprocess.run(
+            command, capture_output=True, text=True, timeout=50, check=True, preexec_fn=allow_all_files
+        )
+    assert "Socket errors" not in ran.stdout, ran.stdout
+    assert "Non-2xx" not in ran.stdout, ran.stdout
+    requests = re.search(r"(\d+) requests in", ran.stdout)
+    assert requests, ran.stdout
+    assert int(requests[1]) > connections
+
+
+# -- echo -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poller", POLLERS)
+def test_echo_gives_back_to_each_what_it_said(poller: str) -> None:
+    with server("echo.py", HUB_LOOP_BACKEND=poller) as (port, _), ExitStack() as stack:
+        clients = [stack.enter_context(connect(port)) for _ in range(50)]
+        for turn in range(3):
+            for number, client in enumerate(clients):
+                client.sendall(b"%d said in turn %d\n" % (number, turn))
+            for number, client in enumerate(clients):
+                said = b"%d said in turn %d\n" % (number, turn)
+                assert read_exactly(client, len(said)) == said
+
+
+def test_echo_gives_back_megabytes_to_a_client_that_reads_late_and_then_the_end() -> None:
+    said = os.urandom(1 << 20) * 16
+    with server("echo.py") as (port, _), connect(port) as client:
+
+        def speak() -> None:
+            client.sendall(said)
+            client.shutdown(socket.SHUT_WR)
+
+        speaker = threading.Thread(target=speak)
+        speaker.start()
+        speaker.join(0.3)
+        assert read_exactly(client, len(said)) == said
+        assert client.recv(1) == b""
+        speaker.join(20)
+
+
+# -- thread_to_greenlet ---------------------------------------------------------------------------------------------
+
+
+def test_the_thread_example_hears_from_each_thread_and_ticks_meanwhile() -> None:
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLES / "thread_to_greenlet.py")],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    assert ran.stderr == ""
+    lines = ran.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"thread {number}" for number in range(10)]
+    ticks = re.search(r"; (\d+) ticks", lines[-1])
+    assert ticks
+    assert int(ticks[1]) > 0
