@@ -1,6 +1,7 @@
 """An echo server on kernel calls only: `python examples/echo.py [PORT]`, then `nc 127.0.0.1 PORT`."""
 
 import resource
+import signal
 import socket
 import sys
 
@@ -35,6 +36,7 @@ def echo(client: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C just ends it
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = socket.create_server(("127.0.0.1", int([*sys.argv, "0"][1])), backlog=4096)
@@ -42,8 +44,8 @@ if __name__ == "__main__":
     print("{}:{}".format(*listener.getsockname()), flush=True)
     ready = FdWaiter(listener.fileno())
     while True:
-        ready.wait_read()
         try:
+            ready.wait_read()
             client, _ = listener.accept()
             client.setblocking(False)
             spawn_raw(echo, client)

@@ -1,6 +1,7 @@
 """A keep-alive HTTP server on kernel calls only: `hello_http.py [PORT]`, then `wrk http://127.0.0.1:PORT/`."""
 
 import resource
+import signal
 import socket
 import sys
 
@@ -39,6 +40,7 @@ def serve(client: socket.socket) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C just ends it
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = socket.create_server(("127.0.0.1", int([*sys.argv, "0"][1])), backlog=4096)
@@ -46,8 +48,8 @@ if __name__ == "__main__":
     print("http://{}:{}/".format(*listener.getsockname()), flush=True)
     ready = FdWaiter(listener.fileno())
     while True:
-        ready.wait_read()
         try:
+            ready.wait_read()
             client, _ = listener.accept()
             client.setblocking(False)
             spawn_raw(serve, client)
