@@ -461,6 +461,7 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
             hub._running = chosen
             chosen.switch()
         else:
+            hub._round = len(hub._new)  # what is new by now was there before us, so it goes first
             hub._running = hub
             _switch(hub)
     except BaseException:
