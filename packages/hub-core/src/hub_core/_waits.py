@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 
 def idle(priority: int = 0) -> None:
-    """Park until the loop has nothing else to do.  `priority`: which idle greenlets go first."""
+    """Park until there is nothing else to do, for the loop and for greenlets.  `priority`: which idle greenlets go first."""
     hub = get_hub()
     with hub.loop.idle() as watcher:
         if priority:
             watcher.priority = priority
         hub.wait(watcher)
+        while hub._ready or hub._new:  # the loop had nothing to do, but it does not know of our lanes
+            hub.wait(watcher)
 
 
 def wait_on_watcher(
