@@ -27,7 +27,7 @@ def idle(priority: int = 0) -> None:
         if priority:
             watcher.priority = priority
         hub.wait(watcher)
-        while hub._ready or hub._new:  # the loop had nothing to do, but it does not know of our lanes
+        while hub._ready or hub._new or hub.loop.pendingcnt:  # the loop had nothing to do, but does not know of our lanes
             hub.wait(watcher)
 
 
