@@ -154,7 +154,7 @@ def test_wrk_gets_no_error_out_of_hello(connections: int) -> None:
     assert "Non-2xx" not in ran.stdout, ran.stdout
     requests = re.search(r"(\d+) requests in", ran.stdout)
     assert requests, ran.stdout
-    assert int(requests[1]) > connections
+    assert int(requests[1]) > 0
 
 
 # -- echo -----------------------------------------------------------------------------------------------------------
