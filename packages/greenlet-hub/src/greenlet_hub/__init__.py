@@ -94,12 +94,14 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Import a part that was not needed until now."""
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = _defaults.find(f"{_LATER[name]}:{name}", f"greenlet_hub.{name}")
-    return found
+if not TYPE_CHECKING:  # a type checker that sees a module's __getattr__ takes every misspelt name for granted
+
+    def __getattr__(name: str) -> object:
+        """Import a part that was not needed until now."""
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = _defaults.find(f"{_LATER[name]}:{name}", f"greenlet_hub.{name}")
+        return found
 
 
 def __dir__() -> list[str]:

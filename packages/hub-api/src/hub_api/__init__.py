@@ -88,14 +88,16 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    """Fetch a Protocol from its module when it is first asked for (PEP 562)."""
-    for home, names in _HOMES.items():
-        if name in names:
-            module = __import__(f"{__name__}.{home}", fromlist=[name])
-            value = globals()[name] = getattr(module, name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that sees a module's __getattr__ takes every misspelt name for granted
+
+    def __getattr__(name: str) -> object:
+        """Fetch a Protocol from its module when it is first asked for (PEP 562)."""
+        for home, names in _HOMES.items():
+            if name in names:
+                module = __import__(f"{__name__}.{home}", fromlist=[name])
+                value = globals()[name] = getattr(module, name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -57,10 +57,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    """The version, when somebody asks for it (PEP 562)."""
-    if name == "__version__":
-        from hub_core.__about__ import __version__
+if not TYPE_CHECKING:  # a type checker that sees a module's __getattr__ takes every misspelt name for granted
 
-        return __version__
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> str:
+        """The version, when somebody asks for it (PEP 562)."""
+        if name == "__version__":
+            from hub_core.__about__ import __version__
+
+            return __version__
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
