@@ -1,11 +1,12 @@
 """HTTP hello: a keep-alive server under `wrk`, each in a process of its own and doing the same work (`servers/`).
 
 Timed by wrk (Debian: `apt-get install wrk`), one thread, on another core than the server; the connections are opened
-before, and each has one request under way at any time.  Unit: thousand requests per second.  wrk itself tops out near
-200k/s on one core. CPU per request: user and system time of the server process while wrk ran, over the requests it
-answered; opening the connections is in it.  Unit: us.  Both are on the loopback, so the kernel's share is large and the
-same for all. With one connection either side sleeps while the other works, and on two cores one would time how a virtual machine wakes
-an idle core (80 us a request, three times the work itself, +-30 %): in that row wrk shares the server's core.
+before, and each has one request under way at any time.  Unit: thousand requests a second.  wrk itself tops out near
+200k/s on one core.
+CPU per request: user and system time of the server process while wrk ran, over the requests it answered; opening the
+connections is in it.  Unit: us.  Both are on the loopback, so the kernel's share is large and the same for all.
+With one connection either side sleeps while the other works, and on two cores one would time how a virtual machine
+wakes an idle core (80 us a request, three times the work itself, +-30 %): in that row wrk shares the server's core.
 A single error of any kind, or an answer that is not 200, voids the measurement.
 "bare epoll" is not a peer but the limit for pure Python: a callback per readable connection, and no scheduler at all.
 """
@@ -76,7 +77,7 @@ def load(port: int, connections: int, seconds: int) -> tuple[int, float]:
     return int(answered[1]), float(rate[1])
 
 
-def driving(name: str) -> Callable[[int, int], tuple[float, float]]:
+def driving(name: str) -> Callable[[int, int, bool], tuple[float, float]]:
     """The contender for one server."""
 
     def measure(connections: int, seconds: int, same_core: bool) -> tuple[float, float]:

@@ -174,7 +174,7 @@ CASES = [
         {"parked": 2_000},
     ),
     Case(
-        (Row("memory per connection, 10,000 connections", "KiB", goals={"gevent": 1 / 0.75}),),
+        (Row("memory per open HTTP connection", "KiB", goals={"gevent": 1 / 0.75}),),
         {contender: connected(name) for contender, name in SERVERS.items()},
         {"connections": 10_000},
         {"connections": 500},

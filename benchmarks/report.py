@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -173,6 +174,11 @@ def _goals(result: Result) -> str:
     if result.row.at_most is not None and ours is not None:
         texts.append(f"<= {result.row.at_most:g}: {'met' if ours <= result.row.at_most else '**missed**'}")
     return "; ".join(texts) or "-"
+
+
+def without_paths(text: str) -> str:
+    """An error's text without the places of files, which would tell where it ran."""
+    return re.sub(r"\S*/\S+", "...", text)
 
 
 def number(figure: float | None) -> str:

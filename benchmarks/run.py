@@ -105,7 +105,7 @@ def run_case(concept: str, index: int, case: Case, options: argparse.Namespace, 
                 figures = []
                 progress.console.print(f"{case.rows[0].name}: {contender}: {error}", markup=False)
                 for result in results:
-                    result.notes[contender] = f"failed: {error}"
+                    result.notes[contender] = f"failed: {report.without_paths(str(error))}"
             for result, figure in zip(results, figures, strict=False):
                 result.samples.setdefault(contender, []).append(figure)
             progress.advance(task)
@@ -153,7 +153,11 @@ def main() -> int:
     options = parse()
     results_dir = HERE / "results"
     if options.readme:
-        stored = json.loads((results_dir / "latest.json").read_text())
+        latest = results_dir / "latest.json"
+        if not latest.exists():
+            print("there is no whole run yet: run without --quick, --only, --peers and --rounds first", file=sys.stderr)
+            return 1
+        stored = json.loads(latest.read_text())
         report.rewrite_readme(
             HERE.parent / "README.md", stored["around"], [Result.from_json(r) for r in stored["results"]]
         )
