@@ -153,8 +153,12 @@ def details(results: list[Result]) -> str:
             )
             line.append(_figure(result, contender) + ratio)
         lines.append(line)
-    notes = dict.fromkeys(f"{c}, {r.row.name}: {text}" for r in results for c, text in r.notes.items())
-    return "\n".join([_table(["row", "unit", *contenders], lines), *(f"\n- {text}" for text in notes)])
+    notes: dict[str, dict[str, None]] = {}
+    for result in results:
+        for contender, text in result.notes.items():
+            notes.setdefault(text, {})[contender] = None
+    said = [f"- {', '.join(who)}: {text}" for text, who in notes.items()]
+    return "\n".join([_table(["row", "unit", *contenders], lines), *([""] if said else []), *said])
 
 
 def _figure(result: Result, contender: str) -> str:
