@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,11 @@ def test_a_star_import_gives_all_of_them() -> None:
 
 def test_dir_lists_the_names_that_are_not_in_memory_yet() -> None:
     assert python("import hub_api; print(sorted(set(hub_api.__all__) - set(dir(hub_api))))") == "[]\n"
+    assert dir(hub_api) == sorted(hub_api.__all__)
+
+
+def test_the_version_is_a_version() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.\w+)?", hub_api.__version__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub_loop import Loop
+from hub_loop._phases import Phase
 from hub_loop.testing import FakePoller, ManualClock
 
 on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
@@ -108,6 +109,12 @@ def test_a_watcher_that_another_one_starts_is_called_from_the_next_turn_on(loop:
     assert called == ["first", "first", "second"]
     first.close()
     second.close()
+
+
+def test_a_phase_has_to_say_in_which_table_it_stands(loop: Loop) -> None:
+    with pytest.raises(NotImplementedError):
+        Phase(loop).start(print)
+    assert loop.activecnt == 0
 
 
 @on_fake

@@ -99,15 +99,17 @@ def test_a_signal_handler_that_does_nothing_to_the_loop_does_not_end_the_poll(
     loop: Loop, wire: Wire, from_signal_handler: Handling
 ) -> None:
     handled: list[str] = []
+    sender = threading.Thread(target=wire.send)
     with loop.io(wire.fd, READ) as reader:
         reader.start(wire.read)
 
         def note() -> None:
             handled.append("handled")
-            threading.Thread(target=wire.send).start()  # only this ends the poll
+            sender.start()  # only this ends the poll
 
         with from_signal_handler(note):
             loop.run(once=True)
+    sender.join()
     assert handled == ["handled"]
 
 

@@ -80,11 +80,9 @@ def start_refuses_everything_else(watcher: IWatcher, timer: ITimerWatcher, io: I
     timer.start(join, 1)  # type: ignore[arg-type]
     timer.again(nothing, 1)  # type: ignore[arg-type]
     io.start(told, "two")  # type: ignore[arg-type]
-    io.start(nothing, pass_events=True)  # type: ignore[call-arg]
     loop.run_callback(join, 1)  # type: ignore[arg-type]
     loop.run_callback_threadsafe(join, "one", "two")  # type: ignore[arg-type]
     loop.timer(1.0).start(join, 1)  # type: ignore[arg-type]
-    loop.io(0, READ).start(nothing, pass_events=True)  # type: ignore[call-arg]
     loop.register(0, nothing)  # type: ignore[arg-type]
     loop.error_handler = print  # type: ignore[assignment]
     hub_api.ILoup  # type: ignore[attr-defined]  # noqa: B018
