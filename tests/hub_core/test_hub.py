@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from tests.hub_core.conftest import Elsewhere, Reports
 
-    from hub_loop.testing import ManualClock
+    from hub_loop.testing import FakePoller, ManualClock
 
     MakeLoop = Callable[..., Loop]
 
@@ -243,6 +243,87 @@ def test_greenlets_go_on_by_handoff_after_a_raw_resume(hub: Hub) -> None:
     hub.loop.run_callback(resume_both)
     hub.join()
     assert order == ["raw", "other", "raw again", "other again"]
+
+
+def test_make_ready_resumes_a_greenlet_that_parked_after_those_already_ready(hub: Hub) -> None:
+    order: list[str] = []
+
+    def park(name: str) -> None:
+        hub.park()
+        order.append(name)
+
+    parked = [spawn_raw(park, name) for name in "abc"]
+    sleep(0)
+    for each in (parked[2], parked[0], parked[1]):
+        hub.make_ready(each)
+    hub.join()
+    assert order == ["c", "a", "b"]
+
+
+def test_a_signal_handler_that_makes_a_greenlet_ready_wakes_a_sleeping_loop(
+    clocked_hub: Hub, clock: ManualClock, poller: FakePoller
+) -> None:
+    began = clock()
+    woke: list[float] = []
+
+    def park() -> None:
+        clocked_hub.park()
+        woke.append(clock())
+
+    parked = spawn_raw(park)
+    poller.when_blocking(clocked_hub.make_ready, parked)
+    sleep(10)
+    assert woke == [began]
+
+
+@pytest.mark.parametrize("parked_by", ["handoff", "hub"])
+def test_a_stranger_who_resumes_a_greenlet_that_is_ready_does_not_have_it_run_twice(hub: Hub, parked_by: str) -> None:
+    runs: list[str] = []
+    waiter, helper = Waiter(), Waiter()
+
+    def run() -> None:
+        if parked_by == "handoff":
+            helper.switch(None)  # now somebody is ready, to whom the next line hands over
+        waiter.get()
+        runs.append("resumed")
+        hub.switch()
+        runs.append("resumed again")
+
+    def meddle() -> None:
+        waiter.switch(None)
+        meddled.switch()
+        hub.loop.run_callback(meddled.switch)
+
+    spawn_raw(helper.get)
+    meddled = spawn_raw(run)
+    with hub.loop.timer(0.001) as timer:
+        timer.start(meddle)
+        hub.join()
+    helper.switch(None)
+    hub.join()
+    assert runs == ["resumed", "resumed again"]
+
+
+def test_a_stranger_who_resumes_a_greenlet_that_yields_does_not_have_it_run_twice(hub: Hub) -> None:
+    runs: list[str] = []
+
+    def run() -> None:
+        hub.loop.run_callback(meddle)
+        for _ in range(5000):  # sooner or later the budget is spent, and the callback runs while we are ready
+            sleep(0)
+            if runs:
+                break
+        hub.switch()
+        runs.append("resumed again")
+
+    def meddle() -> None:
+        runs.append("meddled")
+        meddled.switch()
+        hub.loop.run_callback(meddled.switch)
+
+    meddled = spawn_raw(run)
+    hub.join()
+    assert runs == ["meddled", "resumed again"]
 
 
 # -- the switch_out hook -----------------------------------------------------------------------------------------------
@@ -733,8 +814,13 @@ def test_destroy_from_a_greenlet_that_is_not_below_the_hub(hub: Hub) -> None:
     assert hub.dead
 
 
-@pytest.mark.parametrize("suspended", ["never run", "in a handoff", "in a callback", "after LoopExit", "in an error"])
-def test_destroy_ends_the_hub_wherever_it_is_suspended(hub: Hub, reports: Reports, suspended: str) -> None:
+@pytest.mark.parametrize(
+    "suspended",
+    ["never run", "in a handoff", "in a callback", "after LoopExit", "in an error", "in a KeyboardInterrupt"],
+)
+def test_destroy_ends_the_hub_wherever_it_is_suspended(
+    hub: Hub, reports: Reports, monkeypatch: pytest.MonkeyPatch, suspended: str
+) -> None:
     if suspended == "in a handoff":
         sleep(0.001)
     elif suspended == "in a callback":
@@ -748,6 +834,11 @@ def test_destroy_ends_the_hub_wherever_it_is_suspended(hub: Hub, reports: Report
         spawn_raw(exit_with, 3)
         with pytest.raises(SystemExit):
             sleep(0.001)
+    elif suspended == "in a KeyboardInterrupt":
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(hub.loop, "run", interrupt)
+            hub.switch()
+        assert "KeyboardInterrupt" in reports.take()
     hub.destroy()
     assert hub.dead
     assert reports.take() == ""
@@ -755,6 +846,10 @@ def test_destroy_ends_the_hub_wherever_it_is_suspended(hub: Hub, reports: Report
 
 def exit_with(status: int) -> None:
     raise SystemExit(status)
+
+
+def interrupt(nowait: bool = False, once: bool = False) -> bool:
+    raise KeyboardInterrupt
 
 
 def test_destroy_drops_what_is_ready_or_new(hub: Hub) -> None:
@@ -850,8 +945,9 @@ def test_use_after_destroy_is_a_value_error_that_says_what_to_do(hub: Hub, use: 
         lambda hub: hub.switch(),
         lambda hub: hub.make_ready(getcurrent()),
         lambda hub: hub.throw_soon(getcurrent(), Failure),
+        lambda hub: hub.start_soon(greenlet(print), print),
     ],
-    ids=["switch", "make_ready", "throw_soon"],
+    ids=["switch", "make_ready", "throw_soon", "start_soon"],
 )
 def test_use_in_another_thread_names_both_threads(hub: Hub, elsewhere: Elsewhere, use: Callable[[Hub], object]) -> None:
     with pytest.raises(InvalidThreadUseError) as caught:

@@ -6,11 +6,13 @@ import gc
 import os
 import threading
 import warnings
+from importlib import metadata
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from greenlet import greenlet
 
+import hub_core
 from hub_core import (
     Hub,
     InvalidThreadUseError,
@@ -48,6 +50,12 @@ def implicit(no_hub: MakeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(defaults, "loop", Loop)
     monkeypatch.setattr(defaults, "hub_class", None)
+
+
+def test_the_package_tells_its_version_and_no_other_missing_name() -> None:
+    assert hub_core.__version__ == metadata.version("hub-core")
+    with pytest.raises(AttributeError, match="has no attribute 'versions'"):
+        _ = cast("Any", hub_core).versions
 
 
 def test_get_hub_makes_a_hub_once_and_returns_it_ever_after(implicit: None) -> None:

@@ -239,6 +239,38 @@ def test_a_greenlet_killed_while_its_delivery_is_pending_leaves_the_outcome_and_
     assert waiter.get() == "not lost"
 
 
+def test_of_two_outcomes_under_way_to_a_killed_greenlet_the_first_is_kept(hub: Hub) -> None:
+    waiter = Waiter()
+    waiting = spawn_raw(waiter.get)
+    sleep(0)
+
+    def deliver_twice_and_kill() -> None:
+        waiter.switch("first")
+        waiter.switch("second")
+        kill(waiting)
+
+    hub.loop.run_callback(deliver_twice_and_kill)
+    hub.join()
+    assert waiting.dead
+    assert waiter.get() == waiter.value == "first"
+
+
+def test_an_outcome_stored_behind_a_delivery_can_be_taken_at_once(hub: Hub) -> None:
+    waiter = Waiter()
+    got: list[object] = []
+    spawn_raw(lambda: got.append(waiter.get()))
+    sleep(0)
+    waiter.switch("for the one that waits")
+    waiter.throw(Failure("for the next"))
+    assert waiter.ready()
+    with pytest.raises(Failure, match="for the next"):
+        waiter.get()
+    waiter.clear()
+    assert not waiter.ready()
+    hub.join()
+    assert got == ["for the one that waits"]
+
+
 def test_a_greenlet_that_survives_its_kill_is_not_resumed_by_the_stale_delivery(hub: Hub) -> None:
     first, second = Waiter(), Waiter()
     got: list[object] = []

@@ -51,8 +51,8 @@ def heartbeat(hub: Hub, seconds: float) -> list[float]:
 
 
 def test_a_10_ms_heartbeat_beside_two_spinners_keeps_12_ms_in_the_mean(hub: Hub) -> None:
-    # The bound itself is proved on a manual clock, in tests/hub_core/test_fairness.py.  Here it is seen in real time, on
-    # a machine that may be busy with something else, which stretches every interval; so the best of five attempts counts.
+    # The bound itself is proved on a manual clock, in tests/hub_core/test_fairness.py.  Here it is seen in real time; a
+    # machine that is busy with something else stretches every interval, so the best of five attempts counts.
     means: list[float] = []
     for _ in range(5):
         intervals = heartbeat(hub, 0.5)
