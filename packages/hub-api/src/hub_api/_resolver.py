@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+
 class IResolver(Protocol):
     """Looks names up without stopping the loop, unless it says that it does.
 

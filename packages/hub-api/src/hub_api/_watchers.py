@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol, Self, TypeVarTuple, overload
 Ts = TypeVarTuple("Ts")
 
 
-
 class ICallback(Protocol):
     """A function queued on the loop, to be called once.
 
@@ -124,13 +123,9 @@ class IIoWatcher(IWatcher, Protocol):
     @overload
     def start(self, callback: Callable[[*Ts], object], /, *args: *Ts) -> None: ...
     @overload
-    def start(
-        self, callback: Callable[[*Ts], object], /, *args: *Ts, pass_events: Literal[False]
-    ) -> None: ...
+    def start(self, callback: Callable[[*Ts], object], /, *args: *Ts, pass_events: Literal[False]) -> None: ...
     @overload
-    def start(
-        self, callback: Callable[[int, *Ts], object], /, *args: *Ts, pass_events: Literal[True]
-    ) -> None:
+    def start(self, callback: Callable[[int, *Ts], object], /, *args: *Ts, pass_events: Literal[True]) -> None:
         """As `IWatcher.start`; with `pass_events=True` the callback gets the ready events before its arguments."""
         ...
 

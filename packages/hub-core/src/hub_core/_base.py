@@ -144,7 +144,9 @@ class HubBase(greenlet):
         Call from: the hub's parent, the main greenlet, any number of times.  Switches: always, unless the hub is dead.
         """
         if getcurrent() is not self.parent:
-            raise AssertionError(f"join() is only possible from the main greenlet {self.parent!r}, not from {getcurrent()!r}")
+            raise AssertionError(
+                f"join() is only possible from the main greenlet {self.parent!r}, not from {getcurrent()!r}"
+            )
         if self.dead:
             return True
         waiter = self.waiter()
@@ -300,7 +302,10 @@ def _cancel(watcher: IWatcher, error: BaseException | type[BaseException], close
 
 
 def _cancel_all(
-    watchers: list[IWatcher], error: BaseException | type[BaseException], then: Callable[..., object], args: tuple[Any, ...]
+    watchers: list[IWatcher],
+    error: BaseException | type[BaseException],
+    then: Callable[..., object],
+    args: tuple[Any, ...],
 ) -> None:
     for watcher in watchers:
         _cancel(watcher, error, close_watcher=True)

@@ -45,12 +45,7 @@ def can_be_carried(entry: NewEntry, hub: Hub) -> bool:
     if _holders(entry) != _LANE_ONLY:
         return False
     new = entry[0]
-    return (
-        type(new) is RawGreenlet
-        and new.run is entry[1]
-        and untouched(new, hub)
-        and new.gr_context is None
-    )
+    return type(new) is RawGreenlet and new.run is entry[1] and untouched(new, hub) and new.gr_context is None
 
 
 def untouched(candidate: RawGreenlet, hub: Hub) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from hub_api import InvalidThreadUseError
-from hub_core._local import get_hub
+from hub_core._local import this_hub
 from hub_core._raw import make_raw
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
     """
     if not callable(function):
         raise TypeError(f"cannot spawn {function!r}: it must be callable")
-    hub = get_hub()
+    hub = this_hub()
     spawned = make_raw(function, hub)
     hub.start_soon(spawned, function, args, kwargs)
     return spawned
@@ -40,7 +40,9 @@ def kill(greenlet: greenlet, exception: BaseException | type[BaseException] = Gr
     of its own is asked with `kill(exception, block=False)`.
     Call from: the thread of the greenlet; elsewhere InvalidThreadUseError.  Switches: never.
     """
-    if not (isinstance(exception, BaseException) or (isinstance(exception, type) and issubclass(exception, BaseException))):
+    if not (
+        isinstance(exception, BaseException) or (isinstance(exception, type) and issubclass(exception, BaseException))
+    ):
         raise TypeError(f"kill takes an exception class or instance, got {exception!r}")
     if greenlet.dead:
         return
@@ -48,7 +50,7 @@ def kill(greenlet: greenlet, exception: BaseException | type[BaseException] = Gr
     if own_kill is not None:
         own_kill(exception, block=False)
         return
-    hub = get_hub()
+    hub = this_hub()
     if _root(greenlet) is not _root(getcurrent()):
         raise InvalidThreadUseError(
             f"cannot kill {greenlet!r} from {getcurrent()!r}: it runs in another thread than {hub!r}; "

@@ -27,7 +27,7 @@ from greenlet import getcurrent, greenlet
 
 from hub_api import BlockingSwitchOutError, HubDestroyed, LoopExit
 from hub_core._base import HubBase
-from hub_core._local import forget, get_hub
+from hub_core._local import forget, this_hub
 from hub_core._raw import RawGreenlet, make_raw
 from hub_core._ready import Budget
 from hub_core._waiter import Waiter
@@ -55,7 +55,19 @@ class Hub(HubBase):
     Raises LookupError if there is no loop to be had, TypeError for `default` together with a loop that exists already.
     """
 
-    __slots__ = ("_budget", "_carrier", "_carriers", "_carrying", "_held", "_left", "_load", "_new", "_ready", "_round", "_running")
+    __slots__ = (
+        "_budget",
+        "_carrier",
+        "_carriers",
+        "_carrying",
+        "_held",
+        "_left",
+        "_load",
+        "_new",
+        "_ready",
+        "_round",
+        "_running",
+    )
 
     def __init__(
         self,
@@ -66,7 +78,7 @@ class Hub(HubBase):
         resolver: IResolver | Callable[[IHub], IResolver] | None = None,
     ) -> None:
         super().__init__(loop, default, threadpool, resolver)
-        from hub_core import _carriers  # here, and not with this module: it brings weakref
+        from hub_core import _carriers, _storage  # here, and not with this module: they bring weakref and threading
 
         self._carriers = _carriers
         self._ready: deque[greenlet] = deque()
@@ -74,21 +86,23 @@ class Hub(HubBase):
         self._budget = Budget()
         self._left = self._held = 0
         self._round = 0  # how many of the new still belong to this round
-        self._running: greenlet = self
+        self._running: greenlet | None = None
         self._carrier: RawGreenlet | None = None
         self._carrying: RawGreenlet | None = None
         self._load: Any = None
+        _storage.local.watch(self)
 
     # -- parking ----------------------------------------------------------------------------------------------------
 
-    def park(self) -> None:
-        """Let others run until somebody makes the current greenlet ready.
+    def park(self, current: greenlet | None = None) -> None:
+        """Let others run until somebody makes the current greenlet ready; `current` is that, if the caller has it at hand.
 
         Call from: any greenlet but the hub, which must have left its name where somebody finds it.  Switches: always, but if
         the greenlet itself is the next one ready.  Raises BlockingSwitchOutError in a callback.
         """
-        current = getcurrent()
-        switch_out = getattr(current, "switch_out", None)
+        if current is None:
+            current = getcurrent()
+        switch_out = current.switch_out if type(current) is RawGreenlet else getattr(current, "switch_out", None)
         if switch_out is not None:
             switch_out()
         ready = self._ready
@@ -104,7 +118,7 @@ class Hub(HubBase):
                     if self._running is not current:
                         self._resumed_by_stranger(current)
                 return
-        self._running = self
+        self._running = None
         _switch(self)
         if self._running is not current:
             self._resumed_by_stranger(current)
@@ -132,7 +146,7 @@ class Hub(HubBase):
         switch_out = getattr(getcurrent(), "switch_out", None)
         if switch_out is not None:
             switch_out()
-        self._running = self
+        self._running = None
         return _switch(self)
 
     def switch_out(self) -> NoReturn:
@@ -221,7 +235,9 @@ class Hub(HubBase):
         When nothing is left that could wake anybody, LoopExit is raised in the parent (the main greenlet); the hub stays usable.
         """
         if getcurrent() is not self:
-            raise AssertionError("Do not call Hub.run() directly: it is the body of the hub; use join(), or any call that parks")
+            raise AssertionError(
+                "Do not call Hub.run() directly: it is the body of the hub; use join(), or any call that parks"
+            )
         try:
             while True:
                 self._serve()
@@ -302,7 +318,8 @@ class Hub(HubBase):
         """A greenlet died of `error`, and it came to us as its parent: it was the one that ran last."""
         if isinstance(error, HubDestroyed):
             raise error
-        self.loop.handle_error(self._running, type(error), error, error.__traceback__)
+        context = self if self._running is None else self._running  # a dead greenlet is false
+        self.loop.handle_error(context, type(error), error, error.__traceback__)
 
     # -- carriers: see _carriers ------------------------------------------------------------------------------------
 
@@ -379,9 +396,14 @@ class Hub(HubBase):
             return
         here = get_ident() == self.thread_ident and not self.owner_ended
         if not here and not self.owner_ended:
-            self.refuse("destroy the loop", "hub.loop.run_callback_threadsafe, and destroy it in its own thread, or once that has ended")
+            self.refuse(
+                "destroy the loop",
+                "hub.loop.run_callback_threadsafe, and destroy it in its own thread, or once that has ended",
+            )
         if here and self._runs_below(getcurrent()):
-            raise RuntimeError(f"{getcurrent()!r} runs on {self!r} and cannot destroy it; do so from the main greenlet {self.parent!r}")
+            raise RuntimeError(
+                f"{getcurrent()!r} runs on {self!r} and cannot destroy it; do so from the main greenlet {self.parent!r}"
+            )
         loop = self.loop
         if destroy_loop is None:
             destroy_loop = not loop.default
@@ -400,6 +422,13 @@ class Hub(HubBase):
         self._new.clear()
         if destroy_loop:
             loop.destroy()
+
+    def _end_with_thread(self, destroy: bool) -> None:
+        """This thread ends: see `_storage.Guard`."""
+        if destroy:
+            self._end(destroy_loop=True)
+        elif not self.dead:
+            self._unwind(destroy_loop=False)
 
     def _unwind(self, destroy_loop: bool) -> None:
         """End the hub's own stack and the idle carrier's; one that stays suspended holds itself and is never freed."""
@@ -436,7 +465,7 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
         hub = current.hub
         switch_out = current.switch_out
     else:
-        hub = get_hub()
+        hub = this_hub()
         switch_out = getattr(current, "switch_out", None)
     if seconds > 0:
         timer = hub.loop.timer(seconds, ref=ref)
@@ -462,7 +491,7 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
             chosen.switch()
         else:
             hub._round = len(hub._new)  # what is new by now was there before us, so it goes first
-            hub._running = hub
+            hub._running = None
             _switch(hub)
     except BaseException:
         hub.forget_ready(current)

@@ -7,6 +7,7 @@ A module of its own so that `threading`, dearer to import than all of hub_core, 
 from __future__ import annotations
 
 import threading
+from weakref import WeakSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,31 +16,39 @@ if TYPE_CHECKING:
 
 
 class ThreadState(threading.local):
-    """One thread's hub, hub class and loop; and the guard that ends an implicit hub with its thread."""
+    """One thread's hub, hub class and loop; and the guard that ends its hubs with it."""
 
     hub: Hub | None = None
     hub_class: type[Hub] | None = None
     loop: ILoopCore | None = None
     guard: Guard | None = None
 
-    def keep(self, hub: Hub) -> None:
-        """Make an implicit hub this thread's, to be destroyed when the thread ends."""
-        self.hub = hub
+    def watch(self, hub: Hub) -> None:
+        """End this hub with this thread, if nobody has done so before.  The main thread's are left to the interpreter's end."""
         if not hub.main_hub:
-            self.guard = Guard(hub)
+            if self.guard is None:
+                self.guard = Guard()
+            self.guard.hubs.add(hub)
 
 
 class Guard:
-    """Destroys a hub when the thread that holds this guard ends: CPython drops a thread's storage in that very thread."""
+    """Ends the hubs of a thread: CPython drops a thread's storage in that very thread, as it ends.
 
-    __slots__ = ("hub",)
+    A hub that `get_hub` made is destroyed.  Of one that somebody made, only the greenlet is ended, which could never run again;
+    its loop stays its holder's.  No hub may outlive its thread as a greenlet that has not ended: suspended it is never freed, and
+    greenlet 3.5 crashes when the garbage collector meets one that had not started (test_local.py, "left alone").
+    """
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub: Hub | None = hub
+    __slots__ = ("hubs", "implicit")
+
+    def __init__(self) -> None:
+        self.hubs: WeakSet[Hub] = WeakSet()
+        self.implicit: Hub | None = None
 
     def __del__(self) -> None:
-        if self.hub is not None and self.hub.loop is not None:
-            self.hub._end(destroy_loop=True)
+        for hub in list(self.hubs):
+            if hub.loop is not None:
+                hub._end_with_thread(destroy=hub is self.implicit)
 
 
 local = ThreadState()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from greenlet import getcurrent
 
 from hub_api import READ, WRITE, ConcurrentObjectUseError
-from hub_core._local import get_hub
+from hub_core._local import this_hub
 from hub_core._waiter import Waiter
 
 TYPE_CHECKING = False
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 def idle(priority: int = 0) -> None:
     """Park until there is nothing else to do, for the loop and for greenlets.  `priority`: which idle greenlets go first."""
-    hub = get_hub()
+    hub = this_hub()
     with hub.loop.idle() as watcher:
         if priority:
             watcher.priority = priority
         hub.wait(watcher)
-        while hub._ready or hub._new or hub.loop.pendingcnt:  # the loop had nothing to do, but does not know of our lanes
+        while (
+            hub._ready or hub._new or hub.loop.pendingcnt
+        ):  # the loop had nothing to do, but does not know of our lanes
             hub.wait(watcher)
 
 
@@ -45,7 +47,7 @@ def wait_on_watcher(
         raise ConcurrentObjectUseError(
             f"This socket is already used by another greenlet: {watcher.callback!r}; {getcurrent()!r} needs a watcher of its own"
         )
-    hub = get_hub() if hub is None else hub
+    hub = this_hub() if hub is None else hub
     if timeout is None:
         hub.wait(watcher)
         return
@@ -54,7 +56,9 @@ def wait_on_watcher(
         hub.wait(watcher)
 
 
-def wait_read(fd: int, timeout: float | None = None, timeout_exc: BaseException | type[BaseException] | None = None) -> None:
+def wait_read(
+    fd: int, timeout: float | None = None, timeout_exc: BaseException | type[BaseException] | None = None
+) -> None:
     """Park until `fd` can be read, or has hung up; after `timeout` seconds raise `timeout_exc` (TimeoutError).
 
     For an fd that this code does not own; who opens and closes it does better with an `FdWaiter`, which asks the kernel once.
@@ -64,7 +68,9 @@ def wait_read(fd: int, timeout: float | None = None, timeout_exc: BaseException 
     _wait_fd(fd, READ, timeout, timeout_exc)
 
 
-def wait_write(fd: int, timeout: float | None = None, timeout_exc: BaseException | type[BaseException] | None = None) -> None:
+def wait_write(
+    fd: int, timeout: float | None = None, timeout_exc: BaseException | type[BaseException] | None = None
+) -> None:
     """Park until `fd` can be written: see `wait_read`."""
     _wait_fd(fd, WRITE, timeout, timeout_exc)
 
@@ -76,8 +82,10 @@ def wait_readwrite(
     _wait_fd(fd, READ | WRITE, timeout, timeout_exc)
 
 
-def _wait_fd(fd: int, events: int, timeout: float | None, timeout_exc: BaseException | type[BaseException] | None) -> None:
-    hub = get_hub()
+def _wait_fd(
+    fd: int, events: int, timeout: float | None, timeout_exc: BaseException | type[BaseException] | None
+) -> None:
+    hub = this_hub()
     watcher: IIoWatcher = hub.loop.io(fd, events)
     try:
         wait_on_watcher(watcher, timeout, timeout_exc, hub)
@@ -104,7 +112,7 @@ class FdWaiter:
     __slots__ = ("_reader", "_registration", "_writer")
 
     def __init__(self, fd: int, hub: Hub | None = None) -> None:
-        hub = get_hub() if hub is None else hub
+        hub = this_hub() if hub is None else hub
         self._reader = Waiter(hub)
         self._writer = Waiter(hub)
         self._registration = hub.loop.register(fd, self._notify)
@@ -114,7 +122,9 @@ class FdWaiter:
             self._reader.switch(None)
         if events & WRITE:
             self._writer.switch(None)
-        if not events and self._reader.hub.loop is not None:  # else the loop goes with its hub, where nobody runs any more
+        if (
+            not events and self._reader.hub.loop is not None
+        ):  # else the loop goes with its hub, where nobody runs any more
             for waiter in (self._reader, self._writer):
                 if waiter.greenlet is not None:
                     import errno

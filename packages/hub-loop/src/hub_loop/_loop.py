@@ -110,7 +110,9 @@ class Loop:
         if get_ident() != self._thread:
             self._refuse("run it")
         if self._running:
-            raise RuntimeError(f"{self!r} is running already; a callback, or a greenlet beside its hub, cannot run it again")
+            raise RuntimeError(
+                f"{self!r} is running already; a callback, or a greenlet beside its hub, cannot run it again"
+            )
         self._running, self._broken = True, False
         try:
             while nowait or once or self._anything_left():
@@ -407,7 +409,9 @@ class Loop:
         if registration is None:
             registration = _io.Registration(self, self._poller, fd)
         elif registration._notify is not None:
-            raise ValueError(f"fd {fd} is registered already: {registration!r}; close that registration before the fd is closed")
+            raise ValueError(
+                f"fd {fd} is registered already: {registration!r}; close that registration before the fd is closed"
+            )
         registration._notify = notify
         try:
             registration._arm(afresh=True)

@@ -66,9 +66,7 @@ class KqueuePoller:
     @staticmethod
     def _filters(interest: int) -> list[int]:
         return [
-            kind
-            for bit, kind in ((READ, _kernel.KQ_FILTER_READ), (WRITE, _kernel.KQ_FILTER_WRITE))
-            if interest & bit
+            kind for bit, kind in ((READ, _kernel.KQ_FILTER_READ), (WRITE, _kernel.KQ_FILTER_WRITE)) if interest & bit
         ]
 
     def fileno(self) -> int | None:

@@ -85,7 +85,9 @@ class SelectPoller:
 
     def watch(self, fd: int, interest: int) -> bool:
         if fd >= _FD_SETSIZE:
-            raise ValueError(f"select takes file descriptors below {_FD_SETSIZE}, got {fd}; use the epoll, kqueue or poll poller")
+            raise ValueError(
+                f"select takes file descriptors below {_FD_SETSIZE}, got {fd}; use the epoll, kqueue or poll poller"
+            )
         self.forget(fd)
         if interest & READ:
             self._read.add(fd)
