@@ -20,6 +20,8 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
+default_role = "literal"  # docstrings put names in single backticks, as Markdown does
+suppress_warnings = ["ref.python"]  # the type greenlet and attributes of that name are told apart by nobody
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 
