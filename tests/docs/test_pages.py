@@ -1,0 +1,42 @@
+"""The pages under docs/ say what is there: each test that they name exists, and each public name has its place."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(r"^\| *(?P<name>[^|]*)\| *(?:`(?P<file>[\w/]+\.py)`)? *\| *`(?P<test>test_\w+)` *\|$", re.MULTILINE)
+
+
+def names_of_tests(file: str) -> set[str]:
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "reference/surface.md"])
+def test_each_test_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    file, named, missing = "", 0, list[str]()
+    for row in ROW.finditer(text):
+        file = row["file"] or file
+        named += 1
+        if row["test"] not in names_of_tests(file):
+            missing.append(f"{file}::{row['test']}")
+    assert named == text.count("| `test_") + text.count("|`test_")
+    assert named > 8
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "package", ["hub_api", "hub_loop", "hub_core", "hub_threadpool", "hub_resolver", "greenlet_hub", "hub_loop.testing"]
+)
+def test_each_public_name_is_on_its_packages_page(package: str) -> None:
+    page = (ROOT / "docs/reference" / f"{package.partition('.')[0].replace('_', '-')}.md").read_text()
+    names = set(importlib.import_module(package).__all__) - {"__version__"}
+    missing = {name for name in names if not re.search(rf"(?<![\w.]){name}\b", page)}
+    assert not missing
