@@ -1,7 +1,9 @@
-"""Interfaces and exceptions of the hub family: depend on this alone to type against a hub, a loop, a pool or a resolver.
+"""Interfaces and exceptions of the hub family.
 
-No behaviour, no dependency, not even greenlet.  The Protocols are structural: an implementation need not import them, and at
-run time the family does not: they come into memory when somebody asks for one, and with them `typing`.
+Depend on this alone to type against a hub, a loop, a pool or a resolver.
+
+No behaviour, no dependency, not even greenlet.  The Protocols are structural: an implementation need not import them,
+and at run time the family does not: they come into memory when somebody asks for one, and with them `typing`.
 """
 
 from hub_api._errors import (

@@ -1,8 +1,8 @@
 """The exceptions of the family: one class per cause, named as people who know the field expect.
 
 Receives: nothing.  Gives: classes to raise and to catch.
-Rule 1: no behaviour beyond what an exception carries.  Rule 2: nobody else in the family defines an exception that crosses
-a package's border.
+Rule 1: no behaviour beyond what an exception carries.  Rule 2: nobody else in the family defines an exception that
+crosses a package's border.
 """
 
 from __future__ import annotations

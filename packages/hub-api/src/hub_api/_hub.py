@@ -37,7 +37,10 @@ class IWaiter(Protocol):
         ...
 
     def switch(self, value: Any, /) -> None:
-        """Make `value` the outcome.  Call from: the hub's thread.  Switches: never.  Raises InvalidThreadUseError elsewhere."""
+        """Make `value` the outcome.
+
+        Call from: the hub's thread.  Switches: never.  Raises InvalidThreadUseError elsewhere.
+        """
         ...
 
     def throw(self, *throw_args: Any) -> None:

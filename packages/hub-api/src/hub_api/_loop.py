@@ -1,7 +1,8 @@
 """What an event loop promises.
 
-`ILoopCore` is what a hub needs of a loop.  `ILoop` is the whole documented interface: the same with the watchers for signals,
-child processes, forks and paths.  A loop says which of them it is by what it implements; the family's own checks are static.
+`ILoopCore` is what a hub needs of a loop.  `ILoop` is the whole documented interface: the same with the watchers for
+signals, child processes, forks and paths.  A loop says which of them it is by what it implements; the family's own
+checks are static.
 """
 
 from __future__ import annotations
@@ -141,11 +142,17 @@ class ILoopCore(Protocol):
         ...
 
     def io(self, fd: int, events: int, ref: bool = True, priority: int | None = None) -> IIoWatcher:
-        """A watcher for readiness of `fd`.  Raises ValueError for a negative fd or an empty or unknown mask, OSError for a closed fd."""
+        """A watcher for readiness of `fd`.
+
+        Raises ValueError for a negative fd or an empty or unknown mask, OSError for a closed fd.
+        """
         ...
 
     def timer(self, after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None) -> ITimerWatcher:
-        """A watcher for time: `after` seconds, then every `repeat` seconds unless that is 0.  Raises ValueError for a negative repeat."""
+        """A watcher for time.
+
+        `after` seconds, then every `repeat` seconds unless that is 0.  Raises ValueError for a negative repeat.
+        """
         ...
 
     def async_(self, ref: bool = True, priority: int | None = None) -> IAsyncWatcher:
@@ -165,7 +172,10 @@ class ILoopCore(Protocol):
         ...
 
     def register(self, fd: int, notify: Callable[[int], object], /) -> IRegistration:
-        """Put `fd` into the poller for life: see `IRegistration`.  Raises ValueError if the loop has a registration of it."""
+        """Put `fd` into the poller for life.
+
+        See `IRegistration`.  Raises ValueError if the loop has a registration of it.
+        """
         ...
 
     def closing_fd(self, fd: int) -> bool:

@@ -18,7 +18,10 @@ class IJob(Protocol[T_co]):
         ...
 
     def get(self) -> T_co:
-        """Its value, or raise its exception.  Call from: a greenlet of the pool's hub.  Switches: if it has not ended."""
+        """Its value, or raise its exception.
+
+        Call from: a greenlet of the pool's hub.  Switches: if it has not ended.
+        """
         ...
 
 

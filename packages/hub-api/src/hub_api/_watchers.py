@@ -1,8 +1,8 @@
 """What every loop's watchers promise: one Protocol for the common life, one per kind for what it adds.
 
-A watcher is created by its loop, idle.  `start` makes it active: the loop then keeps it alive and calls back.  `stop` makes it
-idle again and may be followed by another `start`.  `close` is the end.  All of it belongs to the loop's own thread; the one
-exception is `IAsyncWatcher.send`.
+A watcher is created by its loop, idle.  `start` makes it active: the loop then keeps it alive and calls back.  `stop`
+makes it idle again and may be followed by another `start`.  `close` is the end.  All of it belongs to the loop's own
+thread; the one exception is `IAsyncWatcher.send`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class ICallback(Protocol):
         ...
 
     def stop(self) -> None:
-        """Do not run it.  Idempotent; no effect on one that has run.  Call from: the loop's thread.  Switches: never."""
+        """Do not run it.
+
+        Idempotent; no effect on one that has run.  Call from: the loop's thread.  Switches: never.
+        """
         ...
 
     def close(self) -> None:
@@ -134,7 +137,10 @@ class ITimerWatcher(IWatcher, Protocol):
     """Calls back once after a delay, or again and again.  Never early; late by at most one turn of the loop."""
 
     def start(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
-        """Call back `after` seconds from now.  `update=False` counts from the loop's cached `now()` instead of the clock."""
+        """Call back `after` seconds from now.
+
+        `update=False` counts from the loop's cached `now()` instead of the clock.
+        """
         ...
 
     def again(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
@@ -208,9 +214,9 @@ class IStatWatcher(IWatcher, Protocol):
 class IRegistration(Protocol):
     """One fd's place in the poller for as long as its owner keeps it: registered once, readiness latched.
 
-    The kernel is asked once, edge-triggered where it can be.  Each edge sets bits in `ready`; only the owner clears them,
-    with `clear`, after a read or write that said "not now" or came back short.  So an owner tries first when the latch is
-    set, and when it is not set waits without a system call.
+    The kernel is asked once, edge-triggered where it can be.  Each edge sets bits in `ready`; only the owner clears
+    them, with `clear`, after a read or write that said "not now" or came back short.  So an owner tries first when
+    the latch is set, and when it is not set waits without a system call.
     """
 
     ready: int
@@ -233,7 +239,10 @@ class IRegistration(Protocol):
         ...
 
     def clear(self, events: int) -> None:
-        """Say that `events` are not ready any more.  Without effect once the peer has hung up or the fd is always ready."""
+        """Say that `events` are not ready any more.
+
+        Without effect once the peer has hung up or the fd is always ready.
+        """
         ...
 
     def close(self) -> None:

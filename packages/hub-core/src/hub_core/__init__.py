@@ -1,4 +1,7 @@
-"""Greenlets on an event loop: the Hub, the Waiter, and the calls that park.  Never calls the operating system itself."""
+"""Greenlets on an event loop.
+
+The Hub, the Waiter, and the calls that park.  Never calls the operating system itself.
+"""
 
 from hub_api import (
     BlockingSwitchOutError,

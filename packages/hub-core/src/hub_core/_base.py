@@ -1,6 +1,7 @@
 """Everything about a hub that does not switch greenlets: its checks, waits, errors, parts, and its identity.
 
-Receives: a loop and perhaps a pool and a resolver, or factories for them.  Gives: the attributes and methods that `Hub` inherits.
+Receives: a loop and perhaps a pool and a resolver, or factories for them.  Gives: the attributes and methods that
+`Hub` inherits.
 Rule: nothing here switches; `_hub` does, and nobody else.  What parks does so through a Waiter.
 """
 
@@ -80,8 +81,8 @@ class HubBase(greenlet):
         """Start `watcher`, which must not be started, and park until it calls back; then stop it.
 
         Call from: any greenlet but the hub.  Switches: always.
-        Raises ConcurrentObjectUseError if the watcher is started already, InvalidSwitchError if a stranger resumed the greenlet,
-        OSError (EBADF) if the watcher's fd was closed meanwhile, or what `cancel_wait` was given.
+        Raises ConcurrentObjectUseError if the watcher is started already, InvalidSwitchError if a stranger resumed
+        the greenlet, OSError (EBADF) if the watcher's fd was closed meanwhile, or what `cancel_wait` was given.
         """
         self.check_thread("wait")
         if watcher.active or watcher.callback is not None:
@@ -94,7 +95,8 @@ class HubBase(greenlet):
             result = waiter.get()
             if result is not waiter:
                 raise InvalidSwitchError(
-                    f"invalid switch into {getcurrent()!r}: got {result!r} (expected {waiter!r}; waiting on {self!r} with {watcher!r})"
+                    f"invalid switch into {getcurrent()!r}: got {result!r} "
+                    f"(expected {waiter!r}; waiting on {self!r} with {watcher!r})"
                 )
             if watcher.closed:
                 import errno
@@ -106,9 +108,10 @@ class HubBase(greenlet):
     def cancel_wait(
         self, watcher: IWatcher | None, error: BaseException | type[BaseException], close_watcher: bool = False
     ) -> None:
-        """Have the greenlet that waits for `watcher` raise `error`, from this turn's callbacks; close the watcher if asked.
+        """Have the greenlet that waits for `watcher` raise `error`, from the next batch of callbacks.
 
-        None, or a watcher that nobody waits for, is fine.  Call from: the hub's thread.  Switches: never.
+        `close_watcher` closes the watcher as well.  None, or a watcher that nobody waits for, is fine.
+        Call from: the hub's thread.  Switches: never.
         """
         if watcher is None:
             return
@@ -125,7 +128,10 @@ class HubBase(greenlet):
         then: Callable[..., object],
         *args: Any,
     ) -> None:
-        """Cancel the waits for all of `watchers`, close them, then call `then(*args)`: at once if nobody waits for any."""
+        """Cancel the waits for all of `watchers`, close them, then call `then(*args)`.
+
+        At once if nobody waits for any.
+        """
         self.check_thread("cancel waits", "hub.loop.run_callback_threadsafe(hub.cancel_waits_close_and_then, ...)")
         busy = []
         for watcher in watchers:
@@ -177,8 +183,9 @@ class HubBase(greenlet):
         tb: TracebackType | None,
         /,
     ) -> None:
-        """Deal with an exception that nobody caught: see the table in `_errors`.  May be replaced by assignment on the hub.
+        """Deal with an exception that nobody caught: see the table in `_errors`.
 
+        May be replaced by assignment on the hub.
         `type`, `value` and `tb` all None stand for the exception that is being handled.
         """
         if type is None:
@@ -225,7 +232,10 @@ class HubBase(greenlet):
 
     @property
     def resolver(self) -> Any:
-        """The DNS resolver that the socket functions will use: made when first read, assignable; deleting forgets it."""
+        """The DNS resolver that the socket functions will use.
+
+        Made when first read, assignable; deleting forgets it.
+        """
         if self._resolver is None or callable(self._resolver):
             self._resolver = _make_part(self._resolver or _local.defaults.resolver, self, "resolver")
         return self._resolver
@@ -247,6 +257,63 @@ class HubBase(greenlet):
             except Exception as error:
                 self.loop.handle_error(part, type(error), error, error.__traceback__)
         self._resolver = self._threadpool = None
+
+    # -- end ---------------------------------------------------------------------------------------------------------
+
+    def destroy(self, destroy_loop: bool | None = None) -> None:
+        """End the hub.
+
+        Its pool and resolver are closed, its greenlet finishes, its loop is destroyed or left to the next hub.
+        `destroy_loop`: None destroys the loop unless it is the main thread's default one.  Idempotent.
+        Call from: the hub's thread, in a greenlet that was not spawned on the hub; or any thread once that one has
+        ended.
+        Switches: to the hub and back.  Raises RuntimeError in a greenlet of this hub.
+        """
+        if self.loop is None:
+            return
+        here = get_ident() == self.thread_ident and not self.owner_ended
+        if not here and not self.owner_ended:
+            self.refuse(
+                "destroy the loop",
+                "hub.loop.run_callback_threadsafe, and destroy it in its own thread, or once that has ended",
+            )
+        if here and self._runs_below(getcurrent()):
+            raise RuntimeError(
+                f"{getcurrent()!r} runs on {self!r} and cannot destroy it; do so from the main greenlet {self.parent!r}"
+            )
+        loop = self.loop
+        if destroy_loop is None:
+            destroy_loop = not loop.default
+        self._end(destroy_loop)
+        if here:
+            _local.forget(self, loop, destroy_loop)
+
+    def _end(self, destroy_loop: bool) -> None:
+        """What `destroy` does but for the thread's storage, which is gone already when a thread's end calls this."""
+        self._close_parts()
+        loop = self.loop
+        self._unwind(destroy_loop)
+        self.loop = None  # type: ignore[assignment]  # a destroyed hub has no loop; its repr and checks say so
+        if destroy_loop:
+            loop.destroy()
+
+    def _unwind(self, destroy_loop: bool) -> None:
+        """Empty the lanes and, in the hub's own thread, end its greenlets."""
+        raise NotImplementedError
+
+    def _end_with_thread(self, destroy: bool) -> None:
+        """This thread ends: see `_storage.Guard`."""
+        if destroy:
+            self._end(destroy_loop=True)
+        else:
+            self._unwind(destroy_loop=False)
+
+    def _runs_below(self, current: greenlet | None) -> bool:
+        while current is not None:
+            if current is self:
+                return True
+            current = current.parent
+        return False
 
     # -- identity ---------------------------------------------------------------------------------------------------
 

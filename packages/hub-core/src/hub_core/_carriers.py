@@ -2,15 +2,17 @@
 
 Receives: entries of the hub's lane for new greenlets.  Gives: the verdict whether a greenlet can be seen by anybody.
 
-To start a greenlet costs many times what a switch costs: CPython maps memory for its first frame and unmaps it at the end (8 us
-of 11, benchmarks/bench_spawn.py).  And most spawned functions are fire and forget: the greenlet that `spawn_raw` returned is
-dropped at once.  The hub has such a function run by a carrier, which it keeps for the next one.
+To start a greenlet costs many times what a switch costs: CPython maps memory for its first frame and unmaps it at the
+end (8 us of 11, benchmarks/bench_spawn.py).  And most spawned functions are fire and forget: the greenlet that
+`spawn_raw` returned is dropped at once.  The hub has such a function run by a carrier, which it keeps for the next
+one.
 
-Rule 1: nobody may be able to tell.  A function is carried only if nothing but the lane holds its greenlet, and nothing was done
-to it; and afterwards the carrier is kept only if the same holds of itself.  Otherwise it ends as the function's own greenlet would.
+Rule 1: nobody may be able to tell.  A function is carried only if nothing but the lane holds its greenlet, and
+nothing was done to it; and afterwards the carrier is kept only if the same holds of itself.  Otherwise it ends as the
+function's own greenlet would.
 Rule 2: references are counted against counts taken at the same place in the code, never against a number written here.
-Rule 3: a carrier that was parked is not kept.  While the hub has not run again, its frame still stands in the switch to the
-carrier and holds what it held at the start, so an equal count means that nobody else holds anything.
+Rule 3: a carrier that was parked is not kept.  While the hub has not run again, its frame still stands in the switch
+to the carrier and holds what it held at the start, so an equal count means that nobody else holds anything.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
     from hub_core._hub import Hub
 
     NewEntry = tuple[greenlet, Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]]
-    """A greenlet to start with its function and arguments; or, without a function, one to throw into, with the error."""
+    """A greenlet to start with its function and arguments.
+
+    Or, without a function, one to throw into, with the error.
+    """
 
 
 def _holders(entry: tuple[Any, ...]) -> int:
@@ -41,7 +46,7 @@ _LANE_ONLY = _holders((object(),))
 
 
 def can_be_carried(entry: NewEntry, hub: Hub) -> bool:
-    """Whether nobody could tell if the function of this entry, which the caller has taken from the lane, ran in another greenlet."""
+    """Whether nobody could tell if the function of this entry ran in another greenlet."""
     if _holders(entry) != _LANE_ONLY:
         return False
     new = entry[0]

@@ -1,7 +1,7 @@
 """The error policy: who is told of an exception that nobody caught.
 
-Receives: exceptions from callbacks and from greenlets that died of one.  Gives: a printed traceback, or the decision that the
-main greenlet must see it.
+Receives: exceptions from callbacks and from greenlets that died of one.  Gives: a printed traceback, or the decision
+that the main greenlet must see it.
 
 | exception | printed | raised in the main greenlet |
 |---|---|---|

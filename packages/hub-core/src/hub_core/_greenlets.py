@@ -36,8 +36,8 @@ def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
 def kill(greenlet: greenlet, exception: BaseException | type[BaseException] = GreenletExit) -> None:
     """Raise `exception` in a greenlet, in its turn; one that is dead already is left alone.
 
-    A greenlet that was spawned and has not run yet starts first, and gets the exception where it parks.  An object with a `kill`
-    of its own is asked with `kill(exception, block=False)`.
+    A greenlet that was spawned and has not run yet starts first, and gets the exception where it parks.  An object
+    with a `kill` of its own is asked with `kill(exception, block=False)`.
     Call from: the thread of the greenlet; elsewhere InvalidThreadUseError.  Switches: never.
     """
     if not (

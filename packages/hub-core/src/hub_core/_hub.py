@@ -2,18 +2,18 @@
 
 Receives: greenlets that park, greenlets made ready, new greenlets.  Gives: the thread to one of them at a time.
 
-Theory of operation.  Two lanes: `_ready` holds parked greenlets that may go on, `_new` those that were never run and those to be
-thrown into.  A greenlet that parks looks into the ready lane and switches straight to the first in it (a handoff: one
-switch).  It switches to the hub instead when the lane is empty, when something new waits (law 3: first switches come from
-the hub, so that C stacks do not nest), or when the turn's budget is spent (law 5).  The hub then lets the loop take a turn, starts
-what is new, and hands over again.
+Theory of operation.  Two lanes: `_ready` holds parked greenlets that may go on, `_new` those that were never run and
+those to be thrown into.  A greenlet that parks looks into the ready lane and switches straight to the first in it (a
+handoff: one switch).  It switches to the hub instead when the lane is empty, when something new waits (law 3: first
+switches come from the hub, so that C stacks do not nest), or when the turn's budget is spent (law 5).  The hub then
+lets the loop take a turn, starts what is new, and hands over again.
 
-Rule 1: a greenlet stands in `_ready` only while it is parked in `park` or `sleep`, and at most once; so it is alive, and fit to be
-switched to.
-Rule 2: whoever hands over writes the receiver's name into `_running`; whoever wakes up under another name was resumed by a
-stranger, and takes his own entry out of the lane.
-Rule 3: an entry leaves a lane by `x = lane[0]; del lane[0]`, and the next call is the switch.  None of these is a point where
-CPython runs signal handlers, so Ctrl-C loses nobody (test_signals.py).
+Rule 1: a greenlet stands in `_ready` only while it is parked in `park` or `sleep`, and at most once; so it is alive,
+and fit to be switched to.
+Rule 2: whoever hands over writes the receiver's name into `_running`; whoever wakes up under another name was resumed
+by a stranger, and takes his own entry out of the lane.
+Rule 3: an entry leaves a lane by `x = lane[0]; del lane[0]`, and the next call is the switch.  None of these is a
+point where CPython runs signal handlers, so Ctrl-C loses nobody (test_signals.py).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from _thread import get_ident
 from collections import deque
 from sys import getrefcount
 
-from greenlet import error as GreenletError
+import greenlet as greenlets
 from greenlet import getcurrent, greenlet
 
 from hub_api import BlockingSwitchOutError, HubDestroyed, LoopExit
 from hub_core._base import HubBase
-from hub_core._local import forget, this_hub
+from hub_core._local import this_hub
 from hub_core._raw import RawGreenlet, make_raw
 from hub_core._ready import Budget
 from hub_core._waiter import Waiter
@@ -49,8 +49,9 @@ _MARKS = frozenset([Waiter.switch, Waiter.switch_args, Waiter.throw])
 class Hub(HubBase):
     """A greenlet that runs the event loop of its thread.
 
-    `loop` is a loop, or whatever makes one (called as `loop(default=...)`); without it the loop that the thread's last hub left,
-    else the default factory's.  `threadpool` and `resolver` are such objects, or are called with the hub when first needed.
+    `loop` is a loop, or whatever makes one (called as `loop(default=...)`); without it the loop that the thread's
+    last hub left, else the default factory's.  `threadpool` and `resolver` are such objects, or are called with the
+    hub when first needed.
     Call from: the thread it is to belong to; everything else about it from that thread only.
     Raises LookupError if there is no loop to be had, TypeError for `default` together with a loop that exists already.
     """
@@ -95,10 +96,11 @@ class Hub(HubBase):
     # -- parking ----------------------------------------------------------------------------------------------------
 
     def park(self, current: greenlet | None = None) -> None:
-        """Let others run until somebody makes the current greenlet ready; `current` is that, if the caller has it at hand.
+        """Let others run until somebody makes the current greenlet ready.
 
-        Call from: any greenlet but the hub, which must have left its name where somebody finds it.  Switches: always, but if
-        the greenlet itself is the next one ready.  Raises BlockingSwitchOutError in a callback.
+        `current` is the current greenlet, if the caller has it at hand.
+        Call from: any greenlet but the hub, which must have left its name where somebody finds it.  Switches: always,
+        but if the greenlet itself is the next one ready.  Raises BlockingSwitchOutError in a callback.
         """
         if current is None:
             current = getcurrent()
@@ -137,7 +139,8 @@ class Hub(HubBase):
     def switch(self, *args: Any, **kwargs: Any) -> Any:
         """Park the current greenlet until somebody switches to it, and return what they pass.
 
-        The field's raw way to park: nothing records what is waited for.  Calls the current greenlet's `switch_out`, if it has one.
+        The field's raw way to park: nothing records what is waited for.  Calls the current greenlet's `switch_out`,
+        if it has one.
         Call from: any greenlet but the hub.  Switches: always.  Raises BlockingSwitchOutError in a callback.
         """
         if args or kwargs:
@@ -152,8 +155,8 @@ class Hub(HubBase):
     def switch_out(self) -> NoReturn:
         """Called when the hub itself is about to park, which it never may."""
         raise BlockingSwitchOutError(
-            f"Impossible to call blocking function in the event loop callback: {self!r} runs the loop and cannot wait for it; "
-            "spawn a greenlet for what blocks"
+            f"Impossible to call blocking function in the event loop callback: {self!r} runs the loop "
+            "and cannot wait for it; spawn a greenlet for what blocks"
         )
 
     def waiter(self) -> Waiter:
@@ -208,7 +211,10 @@ class Hub(HubBase):
     # clock, or, when something new came, a switch to the hub; what was left then is kept in `_held`.
 
     def _extend(self) -> int:
-        """A parking greenlet found nothing left: return the handoffs that it and its followers have, or 0 for the hub."""
+        """A parking greenlet found nothing left.
+
+        Return the handoffs that it and its followers have, or 0 for the hub.
+        """
         return 0 if self._new else self._look_at_clock()
 
     def _spend(self, new: int) -> bool:
@@ -232,7 +238,8 @@ class Hub(HubBase):
     def run(self) -> None:
         """Run the loop; called when the hub is first switched to, not by users.
 
-        When nothing is left that could wake anybody, LoopExit is raised in the parent (the main greenlet); the hub stays usable.
+        When nothing is left that could wake anybody, LoopExit is raised in the parent (the main greenlet); the hub
+        stays usable.
         """
         if getcurrent() is not self:
             raise AssertionError(
@@ -363,7 +370,7 @@ class Hub(HubBase):
         del new[0]
         return True
 
-    # -- errors and end ---------------------------------------------------------------------------------------------
+    # -- throwing ---------------------------------------------------------------------------------------------
 
     def handle_system_error(
         self, type: type[BaseException], value: BaseException | None, tb: TracebackType | None = None
@@ -385,53 +392,12 @@ class Hub(HubBase):
         self._running = parent
         parent.throw(*throw_args)
 
-    def destroy(self, destroy_loop: bool | None = None) -> None:
-        """End the hub: its pool and resolver are closed, its greenlet finishes, its loop is destroyed or left to the next hub.
-
-        `destroy_loop`: None destroys the loop unless it is the main thread's default one.  Idempotent.
-        Call from: the hub's thread, in a greenlet that was not spawned on the hub; or any thread once that one has ended.
-        Switches: to the hub and back.  Raises RuntimeError in a greenlet of this hub.
-        """
-        if self.loop is None:
-            return
-        here = get_ident() == self.thread_ident and not self.owner_ended
-        if not here and not self.owner_ended:
-            self.refuse(
-                "destroy the loop",
-                "hub.loop.run_callback_threadsafe, and destroy it in its own thread, or once that has ended",
-            )
-        if here and self._runs_below(getcurrent()):
-            raise RuntimeError(
-                f"{getcurrent()!r} runs on {self!r} and cannot destroy it; do so from the main greenlet {self.parent!r}"
-            )
-        loop = self.loop
-        if destroy_loop is None:
-            destroy_loop = not loop.default
-        self._end(destroy_loop)
-        if here:
-            forget(self, loop, destroy_loop)
-
-    def _end(self, destroy_loop: bool) -> None:
-        """What `destroy` does but for the thread's storage, which is gone already when a thread's end calls this."""
-        self._close_parts()
-        loop = self.loop
-        if get_ident() == self.thread_ident and not self.dead:
-            self._unwind(destroy_loop)
-        self.loop = None  # type: ignore[assignment]  # a destroyed hub has no loop; its repr and checks say so
-        self._ready.clear()
-        self._new.clear()
-        if destroy_loop:
-            loop.destroy()
-
-    def _end_with_thread(self, destroy: bool) -> None:
-        """This thread ends: see `_storage.Guard`."""
-        if destroy:
-            self._end(destroy_loop=True)
-        elif not self.dead:
-            self._unwind(destroy_loop=False)
-
     def _unwind(self, destroy_loop: bool) -> None:
         """End the hub's own stack and the idle carrier's; one that stays suspended holds itself and is never freed."""
+        self._ready.clear()
+        self._new.clear()
+        if self.dead or get_ident() != self.thread_ident:
+            return
         try:
             carrier, self._carrier = self._carrier, None
             if carrier is not None:
@@ -441,15 +407,8 @@ class Hub(HubBase):
             self.throw(HubDestroyed(destroy_loop))
         except HubDestroyed:
             pass  # it had never run, so there was nobody in it to catch this
-        except GreenletError:
+        except greenlets.error:
             pass  # it belongs to a thread that has ended, whose number is now ours
-
-    def _runs_below(self, current: greenlet | None) -> bool:
-        while current is not None:
-            if current is self:
-                return True
-            current = current.parent
-        return False
 
 
 def sleep(seconds: float = 0, ref: bool = True) -> None:

@@ -1,6 +1,7 @@
 """Which hub: the one of this native thread, made when it is first asked for.
 
-Receives: factories from whoever composes the parts (`set_defaults`), `set_hub` and friends from users.  Gives: `get_hub()`.
+Receives: factories from whoever composes the parts (`set_defaults`), `set_hub` and friends from users.  Gives:
+`get_hub()`.
 Rule 1: a thread sees its own hub and no other; nothing here is shared between threads but the factories.
 Rule 2: an implicit hub does not outlive its thread: the guard in the thread's storage destroys it as the thread ends.
 """
@@ -125,8 +126,11 @@ def set_default_hub_class(hub_class: type[Hub]) -> None:
     defaults.hub_class = hub_class
 
 
-def forget(hub: Hub, loop: ILoopCore, destroyed: bool) -> None:
-    """`hub` is destroyed: drop it from this thread, and keep its loop for the next hub unless that is destroyed as well."""
+def forget(hub: object, loop: ILoopCore, destroyed: bool) -> None:
+    """`hub` is destroyed.
+
+    Drop it from this thread, and keep its loop for the next hub unless that is destroyed as well.
+    """
     local = _storage()
     if local.hub is hub:
         local.hub = None

@@ -1,18 +1,22 @@
 """The budget: how long greenlets may hand over among themselves before the hub polls again.
 
-Receives: the time, from the hub, at the start of a turn and at each look at the clock.  Gives: how many handoffs are free until
-the next look, 0 for none.
+Receives: the time, from the hub, at the start of a turn and at each look at the clock.  Gives: how many handoffs are
+free until the next look, 0 for none.
 
-Law 5, the bound, in count and in time: between two polls there are at most MOST handoffs, and once SLICE seconds have passed at
-most one more stride of them.  A stride is sized so that about four fit into a slice: 1 when greenlets run for long, up to
-WIDEST when they hardly run at all.  So with greenlets that each run for `r` seconds the poll comes after at most SLICE + r, and
-right after a change from short runs to long ones, once, after at most WIDEST * r (test_fairness.py).
+Law 5, the bound, in count and in time: between two polls there are at most MOST handoffs, and once SLICE seconds have
+passed at most one more stride of them.  A stride is sized so that about four fit into a slice: 1 when greenlets run
+for long, up to WIDEST when they hardly run at all.  So with greenlets that each run for `r` seconds the poll comes
+after at most SLICE + r, and right after a change from short runs to long ones, once, after at most WIDEST * r
+(test_fairness.py).
 """
 
 from __future__ import annotations
 
 SLICE = 0.0005
-"""Seconds of handoffs after which the hub polls.  A poll costs 3 us, so this costs 0.6 % (benchmarks/bench_yield.py)."""
+"""Seconds of handoffs after which the hub polls.
+
+A poll costs 3 us, so this costs 0.6 % (benchmarks/bench_yield.py).
+"""
 WIDEST = 32
 """Handoffs between two looks at the clock, at the most."""
 MOST = 1024

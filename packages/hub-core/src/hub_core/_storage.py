@@ -24,7 +24,10 @@ class ThreadState(threading.local):
     guard: Guard | None = None
 
     def watch(self, hub: Hub) -> None:
-        """End this hub with this thread, if nobody has done so before.  The main thread's are left to the interpreter's end."""
+        """End this hub with this thread, if nobody has done so before.
+
+        The main thread's are left to the interpreter's end.
+        """
         if not hub.main_hub:
             if self.guard is None:
                 self.guard = Guard()
@@ -34,9 +37,10 @@ class ThreadState(threading.local):
 class Guard:
     """Ends the hubs of a thread: CPython drops a thread's storage in that very thread, as it ends.
 
-    A hub that `get_hub` made is destroyed.  Of one that somebody made, only the greenlet is ended, which could never run again;
-    its loop stays its holder's.  No hub may outlive its thread as a greenlet that has not ended: suspended it is never freed, and
-    greenlet 3.5 crashes when the garbage collector meets one that had not started (test_local.py, "left alone").
+    A hub that `get_hub` made is destroyed.  Of one that somebody made, only the greenlet is ended, which could never
+    run again; its loop stays its holder's.  No hub may outlive its thread as a greenlet that has not ended: suspended
+    it is never freed, and greenlet 3.5 crashes when the garbage collector meets one that had not started
+    (test_local.py, "left alone").
     """
 
     __slots__ = ("hubs", "implicit")
@@ -55,8 +59,9 @@ local = ThreadState()
 
 
 def find_thread(ident: int) -> threading.Thread | None:
-    """The thread of that number.  Numbers are given to other threads later, so whoever must know that one lives keeps the thread.
+    """The thread of that number.
 
+    Numbers are given to other threads later, so whoever must know that one lives keeps the thread.
     None for a thread that `threading` does not know: it cannot be asked, and counts as ended for everybody but itself.
     """
     return next((thread for thread in threading.enumerate() if thread.ident == ident), None)

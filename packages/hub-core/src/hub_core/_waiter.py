@@ -3,11 +3,11 @@
 Receives: `switch`/`throw` from callbacks and other greenlets.  Gives: the outcome, out of `get`.
 
 Rule 1: `switch` and `throw` only mark (law 1): they store the outcome and make the waiting greenlet ready.
-Rule 2: nothing travels on the greenlet's switch (law 4).  The greenlet that wakes reads its own Waiter, and if there is nothing
-in it, it was a stranger who woke it.
-Rule 3: no outcome is lost.  One for a greenlet that waits is delivered to it; one that comes without a waiting greenlet, or
-while the delivery of another is under way, is stored for the next `get`; and when the greenlet is killed before it
-could take its delivery, that is stored too.
+Rule 2: nothing travels on the greenlet's switch (law 4).  The greenlet that wakes reads its own Waiter, and if there
+is nothing in it, it was a stranger who woke it.
+Rule 3: no outcome is lost.  One for a greenlet that waits is delivered to it; one that comes without a waiting
+greenlet, or while the delivery of another is under way, is stored for the next `get`; and when the greenlet is killed
+before it could take its delivery, that is stored too.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class _Pair:
 class Waiter:
     """A low-level way to park a greenlet until somebody has a value or an exception for it.
 
-    `get` parks the calling greenlet until `switch(value)` or `throw(...)` is called; if that happened before, it returns
-    without parking.  A waiter serves one greenlet at a time; `clear` makes it fit for another wait.
+    `get` parks the calling greenlet until `switch(value)` or `throw(...)` is called; if that happened before, it
+    returns without parking.  A waiter serves one greenlet at a time; `clear` makes it fit for another wait.
     Call from: the hub's thread.  `get`: any greenlet but the hub; `switch` and `throw`: anywhere in that thread.
     """
 
@@ -101,8 +101,9 @@ class Waiter:
         self.switch(args)
 
     def throw(self, *throw_args: Any) -> None:
-        """Make an exception the outcome: a class, an instance, or a `(type, value, traceback)` triple; none is GreenletExit.
+        """Make an exception the outcome: a class, an instance, or a `(type, value, traceback)` triple.
 
+        Without arguments it is GreenletExit.
         Call from, switches, raises: as `switch`; TypeError if the arguments do not make an exception.
         """
         _check_throwable(throw_args)

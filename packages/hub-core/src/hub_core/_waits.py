@@ -7,7 +7,6 @@ Rule 2: whatever is started here is closed here, also when the wait ends in an e
 
 from __future__ import annotations
 
-
 from greenlet import getcurrent
 
 from hub_api import READ, WRITE, ConcurrentObjectUseError
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def idle(priority: int = 0) -> None:
-    """Park until there is nothing else to do, for the loop and for greenlets.  `priority`: which idle greenlets go first."""
+    """Park until there is nothing else to do, for the loop and for greenlets.
+
+    `priority`: which idle greenlets go first.
+    """
     hub = this_hub()
     with hub.loop.idle() as watcher:
         if priority:
@@ -45,7 +47,8 @@ def wait_on_watcher(
     """
     if watcher.callback is not None:
         raise ConcurrentObjectUseError(
-            f"This socket is already used by another greenlet: {watcher.callback!r}; {getcurrent()!r} needs a watcher of its own"
+            f"This socket is already used by another greenlet: {watcher.callback!r}; "
+            f"{getcurrent()!r} needs a watcher of its own"
         )
     hub = this_hub() if hub is None else hub
     if timeout is None:
@@ -61,7 +64,8 @@ def wait_read(
 ) -> None:
     """Park until `fd` can be read, or has hung up; after `timeout` seconds raise `timeout_exc` (TimeoutError).
 
-    For an fd that this code does not own; who opens and closes it does better with an `FdWaiter`, which asks the kernel once.
+    For an fd that this code does not own; who opens and closes it does better with an `FdWaiter`, which asks the
+    kernel once.
     Call from: any greenlet but the hub.  Switches: always.
     Raises ValueError or OSError for a negative or closed fd, OSError (EBADF) if it leaves the loop meanwhile.
     """
@@ -100,13 +104,15 @@ def _timeout_error(timeout_exc: BaseException | type[BaseException] | None) -> B
 class FdWaiter:
     """Waits for one file descriptor that its user opens and closes: the kernel is asked once, then never again.
 
-    Readiness is latched.  So wait, then read; and after a read that came back short, or raised BlockingIOError, say `clear_read`:
-    the next `wait_read` then parks at once, without a read that is bound to fail.  The same for writing.  `close` before the
-    fd is closed: greenlets that still wait get an OSError (EBADF), and a new file under the old number gets no stale event.
+    Readiness is latched.  So wait, then read; and after a read that came back short, or raised BlockingIOError, say
+    `clear_read`: the next `wait_read` then parks at once, without a read that is bound to fail.  The same for
+    writing.  `close` before the fd is closed: greenlets that still wait get an OSError (EBADF), and a new file under
+    the old number gets no stale event.
 
     One greenlet may wait to read and one to write.  The fd must be non-blocking.
     Call from: greenlets of the hub's thread.
-    Raises ValueError or OSError for a negative or closed fd, ValueError if this loop has a registration of the fd already.
+    Raises ValueError or OSError for a negative or closed fd, ValueError if this loop has a registration of the fd
+    already.
     """
 
     __slots__ = ("_reader", "_registration", "_writer")

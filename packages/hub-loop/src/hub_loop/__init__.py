@@ -1,4 +1,7 @@
-"""The event loop: a poller, timers, watchers, callbacks, and wake-ups from other threads.  It has never heard of greenlets."""
+"""The event loop.
+
+A poller, timers, watchers, callbacks, and wake-ups from other threads.  It has never heard of greenlets.
+"""
 
 from hub_api import READ, WRITE
 from hub_loop.__about__ import __version__

@@ -1,19 +1,22 @@
 """File descriptors: one registration per fd, and the io watchers that stand on it.
 
-Receives: `(fd, events)` from the poller, `start`/`stop` from watchers, `want`/`clear` from an owner.  Gives: queued callbacks,
-and `notify(events)` to the owner.
+Receives: `(fd, events)` from the poller, `start`/`stop` from watchers, `want`/`clear` from an owner.  Gives: queued
+callbacks, and `notify(events)` to the owner.
 
 Two kinds of users, one record per fd:
 
-- Strangers' fds: io watchers.  The kernel is asked for the union of what active watchers want and reports states, so a watcher
-  calls back in every turn in which its fd is ready.  Wanting more is told to the kernel at once, so that its refusal is an error
-  at the call; wanting less only when an event comes that nobody wants.  Stop and start around each wait so cost no system call.
-- An owner's fd: `Loop.register`.  Where the poller can, the kernel is asked once, for changes in both directions, and is never
+- Strangers' fds: io watchers.  The kernel is asked for the union of what active watchers want and reports states, so
+  a watcher
+  calls back in every turn in which its fd is ready.  Wanting more is told to the kernel at once, so that its refusal
+  is an error at the call; wanting less only when an event comes that nobody wants.  Stop and start around each wait
+  so cost no system call.
+- An owner's fd: `Loop.register`.  Where the poller can, the kernel is asked once, for changes in both directions, and
+  is never
   asked again; readiness is latched in `ready`.  Where it cannot (poll, select), what is wanted is armed and disarmed.
 
 Rule 1: nobody but this file talks to a poller about fds.
-Rule 2: an fd leaves here before it is closed (`Loop.closing_fd`, `Registration.close`).  After that nothing of the old file is
-delivered, whatever number the kernel gives to the next one.
+Rule 2: an fd leaves here before it is closed (`Loop.closing_fd`, `Registration.close`).  After that nothing of the
+old file is delivered, whatever number the kernel gives to the next one.
 Rule 3: `fd` of a registration or watcher that has left is -1.
 """
 
@@ -28,7 +31,7 @@ from hub_loop.pollers import BOTH, EDGE, HANGUP, INVALID
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Literal, TypeVarTuple, overload
+    from typing import Literal, TypeVarTuple, overload
 
     from hub_loop._loop import Loop
     from hub_loop.pollers import Poller
@@ -59,6 +62,8 @@ class Registration:
         """Have `notify` called once for each of `events` at its next edge: see `hub_api.IRegistration.want`."""
         if self.fd < 0:
             raise ValueError(f"cannot wait for {self!r}: its fd has left the loop; register the new fd")
+        if events & ~BOTH or not events:
+            raise ValueError(f"events must be READ (1), WRITE (2) or READ|WRITE (3), got {events!r}")
         if not self._wanted:
             self._loop._refs += 1  # who waits for this fd keeps the loop running
         self._wanted |= events
@@ -162,7 +167,8 @@ class Registration:
         """The fd is about to be closed, or is closed: tell everybody, keep nothing."""
         self._poller.forget(self.fd)
         self._loop._forget_registration(self)
-        # An owner's `notify` may close another fd whose event was polled in the same turn, and reuse the number at once.
+        # An owner's `notify` may close another fd whose event was polled in the same turn, and reuse the number at
+        # once.
         polled = self._loop._polled
         for index, (fd, _) in enumerate(polled):
             if fd == self.fd:

@@ -1,7 +1,7 @@
 """Prepare, check and idle watchers: alike but for when the turn calls them.
 
-Receives: the turn's calls of `call_all` and `queue_all`.  Gives: callbacks; prepare and check run where the turn says, idle ones
-through the queue, and only when the queue holds nothing else.
+Receives: the turn's calls of `call_all` and `queue_all`.  Gives: callbacks; prepare and check run where the turn
+says, idle ones through the queue, and only when the queue holds nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from hub_loop._watcher import Watcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hub_loop._loop import Loop
+    from hub_loop._turn import Turn
 
 
 class Phase(Watcher):
@@ -55,7 +55,7 @@ class Idle(Phase):
         return self.loop._idles
 
 
-def call_all(loop: Loop, watchers: dict[Phase, None]) -> None:
+def call_all(loop: Turn, watchers: dict[Phase, None]) -> None:
     """Call the callbacks of a phase now, higher priorities first."""
     for watcher in sorted(watchers, key=_urgency):
         watcher._pending = watcher._active

@@ -1,10 +1,11 @@
 """Timers: a queue of deadlines, and the watcher that lives in it.
 
-Receives: `start`/`stop` from users, `now` from the turn.  Gives: due watchers, oldest deadline first, equal ones in the order
-of their starts.
-Rule 1: a deadline is counted from the clock as read at `start`, so a timer is never early, however long the turn before it.
-Rule 2: `stop` is O(1).  The last entry of the heap is simply dropped (the case of a timeout around a short operation); any
-other becomes a corpse, and when half of the heap is corpses it is rebuilt without them.
+Receives: `start`/`stop` from users, `now` from the turn.  Gives: due watchers, oldest deadline first, equal ones in
+the order of their starts.
+Rule 1: a deadline is counted from the clock as read at `start`, so a timer is never early, however long the turn
+before it.
+Rule 2: `stop` is O(1).  The last entry of the heap is simply dropped (the case of a timeout around a short
+operation); any other becomes a corpse, and when half of the heap is corpses it is rebuilt without them.
 Rule 3: an entry is alive as long as it *is* its timer's entry; nothing else says so.
 """
 
@@ -19,7 +20,7 @@ from hub_loop._watcher import Watcher
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVarTuple
+    from typing import TypeVarTuple
 
     from hub_loop._loop import Loop
 
@@ -106,8 +107,8 @@ class Timer(Watcher):
         _entry: Entry | None
         _deadline: float
 
-    # start, stop and close are written out rather than inherited: most timers are made, started, stopped and closed without
-    # ever firing (benchmarks/bench_timers.py "start + cancel": 1.7 us inherited, 0.9 us written out).
+    # start, stop and close are written out rather than inherited: most timers are made, started, stopped and closed
+    # without ever firing (benchmarks/bench_timers.py "start + cancel": 1.7 us inherited, 0.9 us written out).
 
     def start(self, callback: Callable[[*Ts], object], /, *args: *Ts, update: bool | None = None) -> None:
         """Call `callback(*args)` in `after` seconds: see `hub_api.ITimerWatcher.start`."""

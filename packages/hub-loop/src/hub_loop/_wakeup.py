@@ -1,11 +1,11 @@
 """Wake-ups from outside: other threads and signal handlers reach a loop through this door only.
 
-Receives: callbacks and async watchers, from any thread.  Gives: the same, in order, to the turn.
-Protocol: a poster appends to the inbox, then looks whether the loop sleeps, and if so writes to the wake fd.  The loop says that it
-sleeps, then looks into the inbox, then polls.  Whichever comes second sees what the other did, so nothing is left lying.
-Posters that find the loop awake, or find that another has written already, make no system call.
-Rule: the fd is written and closed under one lock, so nobody writes into a number that was closed and reused.  The lock is
-re-entrant because a signal handler may post while its own thread is posting.
+Receives: callbacks and async watchers, from any thread.  Gives: the same, in order, to the turn.  Protocol: a poster
+appends to the inbox, then looks whether the loop sleeps, and if so writes to the wake fd.  The loop says that it
+sleeps, then looks into the inbox, then polls.  Whichever comes second sees what the other did, so nothing is left
+lying.  Posters that find the loop awake, or find that another has written already, make no system call.
+Rule: the fd is written and closed under one lock, so nobody writes into a number that was closed and reused.  The
+lock is re-entrant because a signal handler may post while its own thread is posting.
 """
 
 from __future__ import annotations
@@ -109,8 +109,13 @@ class Async(Watcher):
         if self._closed:
             raise ValueError(f"cannot send to {self!r}: it was closed")
         if not self._sent:
+            loop = self.loop
+            if loop._thread == 0:
+                loop._refuse("send")
             self._sent = True
-            self.loop._post(self)
+            loop._wakeup.inbox.append(self)
+            if loop.sleeping:
+                loop.wakeup()
 
     def send_ignoring_arg(self, ignored: object, /) -> None:
         """The same as `send`, for places that pass an argument."""

@@ -1,8 +1,9 @@
 """The life that all watchers share: idle, active, pending, closed.
 
-Receives: `start`, `stop`, `close` from users, `_fire` from the mechanism that saw the event.  Gives: an entry in the loop's
-queue, and at last the call of the callback.
-Rule 1: everything that changes `_active`, `_pending` or the loop's count of references is in this file and in `_timers`.
+Receives: `start`, `stop`, `close` from users, `_fire` from the mechanism that saw the event.  Gives: an entry in the
+loop's queue, and at last the call of the callback.
+Rule 1: everything that changes `_active`, `_pending` or the loop's count of references is in this file and in
+`_timers`.
 Rule 2: a mechanism is armed before the watcher says that it is active, so a refusal by the system leaves it idle.
 Rule 3: a stopped watcher has no callback; users test for that.
 """

@@ -1,8 +1,9 @@
 """Pollers: the one place that asks the operating system which file descriptors are ready.
 
-Each back-end is a class with the duties of `Poller`, and nothing else: it keeps no readiness, calls nobody back and knows no
-watcher.  `_io` gives it interests and gets `(fd, events)` pairs.  Masks are the bits below; HUP and ERR of the system are
-widened to READ|WRITE by the back-end, because whoever waits for either must wake up and see the error from its own call.
+Each back-end is a class with the duties of `Poller`, and nothing else: it keeps no readiness, calls nobody back and
+knows no watcher.  `_io` gives it interests and gets `(fd, events)` pairs.  Masks are the bits below; HUP and ERR of
+the system are widened to READ|WRITE by the back-end, because whoever waits for either must wake up and see the error
+from its own call.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
             Must not rely on its own memory: the number may have been closed and reused behind our back.
             Returns False if the system cannot poll this kind of file, which then counts as always ready.
-            Raises OSError if the fd is closed or the system refuses; ValueError if the number is too high for this back-end.
+            Raises OSError if the fd is closed or the system refuses; ValueError if the number is too high for this
+            back-end.
             """
             ...
 
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
         def poll(self, timeout: float | None) -> list[tuple[int, int]]:
             """Wait for at most `timeout` seconds (None: for ever) and return `(fd, events)`, each fd once.
 
-            Never returns early because of rounding.  A fd that is not open any more is reported as INVALID, if the system tells.
+            Never returns early because of rounding.  A fd that is not open any more is reported as INVALID, if the
+            system tells.
             """
             ...
 

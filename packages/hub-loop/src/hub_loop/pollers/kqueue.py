@@ -1,9 +1,11 @@
 """The kqueue back-end (macOS and the BSDs).
 
-Written to the same duties as the others; it cannot be run on Linux, where this project's tests run, and no more is claimed.
+Written to the same duties as the others; it cannot be run on Linux, where this project's tests run, and no more is
+claimed.
 
-READ and WRITE are two filters, each with a state of its own; EV_CLEAR makes a filter edge-triggered, EV_EOF says that the peer
-has closed its side.  As with epoll a filter goes when the last number of the file is closed, and adding one again updates it.
+READ and WRITE are two filters, each with a state of its own; EV_CLEAR makes a filter edge-triggered, EV_EOF says that
+the peer has closed its side.  As with epoll a filter goes when the last number of the file is closed, and adding one
+again updates it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The portable back-ends: poll(2), and select(2) where there is nothing better.
 
-Both report states, not changes: a registration arms what is waited for and disarms it when it was seen.  Both keep their
-interests in this process, so arming costs no system call.  A number that was closed is told by poll as POLLNVAL and by select
-as EBADF for the whole set; then the set is searched for it.  select takes no number from 1024 on (FD_SETSIZE).
+Both report states, not changes: a registration arms what is waited for and disarms it when it was seen.  Both keep
+their interests in this process, so arming costs no system call.  A number that was closed is told by poll as POLLNVAL
+and by select as EBADF for the whole set; then the set is searched for it.  select takes no number from 1024 on
+(FD_SETSIZE).
 """
 
 from __future__ import annotations

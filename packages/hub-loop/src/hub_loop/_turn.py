@@ -1,0 +1,308 @@
+"""The turn: what a loop does over and over.
+
+Receives: queued callbacks, started watchers, and events from the poller.  Gives: calls, in order, one at a time.
+
+A turn, step by step:
+
+1. prepare watchers are called.
+2. The time to sleep is chosen: none if told not to wait, if callbacks are queued, if an idle watcher is active, if an
+   fd that is always ready is watched, or if nothing is referenced; else until the next deadline.
+3. poll.
+4. fds: each registration latches readiness, tells its owner, and queues the callbacks of its watchers.
+5. The inbox (other threads, signal handlers) is moved into the queue.
+6. The clock is read.
+7. Due timers are queued, oldest deadline first.
+8. check watchers are called; if nothing at all is queued, idle watchers are queued.
+9. The batch: everything queued is called, first in, first out, also what is queued meanwhile, for at most
+   BATCH_SECONDS; watchers of a priority above 0 go first, those below 0 go last.
+
+Rule 1: the turn switches nowhere, and what a callback raises goes to one place, `handle_error`.
+Rule 2: an entry leaves a queue by `del queue[0]`, in the same breath as it is looked at.  That is not a call, so no
+signal handler can run, and no KeyboardInterrupt arise, between the taking of an entry and its use (test_signals.py).
+Rule 3: `_thread` is the one test of every public call: another thread never matches it, and a destroyed loop matches
+nobody.
+"""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections import deque
+
+from hub_api import HubDestroyed, InvalidThreadUseError
+from hub_loop import _io, _phases, pollers
+from hub_loop._callback import Callback
+from hub_loop._timers import TimerQueue
+from hub_loop._wakeup import Async, Wakeup
+from hub_loop._watcher import Watcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import NoReturn
+
+    from hub_api import IErrorHandler
+    from hub_loop.pollers import Poller
+
+BATCH_SECONDS = 0.005
+"""How long a batch may go on while callbacks queue further ones: CPython's own switch interval."""
+_STRIDE = 50  # callbacks between two looks at the clock
+
+
+class Turn:
+    """The state of a loop, and its running; `Loop` adds what users call."""
+
+    def __init__(self, poller: Poller, clock: Callable[[], float]) -> None:
+        self._thread = 0
+        self._poller = poller
+        try:
+            self._wakeup = Wakeup(self._poller)
+        except BaseException:
+            self._poller.close()
+            raise
+        self.error_handler: IErrorHandler | None = None
+        self.sleeping = False
+        self._clock = clock
+        self._now = clock()
+        self._refs = 0
+        self._queue: deque[Callback | Watcher] = deque()
+        self._ranked: deque[Watcher] = deque()
+        self._timers = TimerQueue()
+        self._registrations: dict[int, _io.Registration] = {}
+        self._always_ready: dict[int, _io.Registration] = {}
+        self._polled: list[tuple[int, int]] = []
+        self._prepares: dict[_phases.Phase, None] = {}
+        self._checks: dict[_phases.Phase, None] = {}
+        self._idles: dict[_phases.Phase, None] = {}
+        self._asyncs: dict[Async, None] = {}
+        self._broken = self._running = False
+        self.iteration = 0
+        self._thread = get_ident()
+
+    # -- running ----------------------------------------------------------------------------------------------------
+
+    def run(self, nowait: bool = False, once: bool = False) -> bool:
+        """Take turns until nothing is left that could happen: see `hub_api.ILoopCore.run`.
+
+        Raises RuntimeError from inside a callback of this loop: it is running already.
+        """
+        if get_ident() != self._thread:
+            self._refuse("run it")
+        if self._running:
+            raise RuntimeError(
+                f"{self!r} is running already; a callback, or a greenlet beside its hub, cannot run it again"
+            )
+        self._running, self._broken = True, False
+        try:
+            while nowait or once or self._anything_left():
+                try:
+                    self._turn(nowait)
+                except HubDestroyed:
+                    raise
+                except BaseException as error:
+                    if self.error_handler is None:
+                        raise
+                    self.handle_error(None, type(error), error, error.__traceback__)
+                if nowait or once or self._broken:
+                    break
+            return self._anything_left()
+        finally:
+            self._running = False
+
+    def break_(self) -> None:
+        """Have `run` return at the end of this turn."""
+        self._broken = True
+
+    def _anything_left(self) -> bool:
+        return bool(self._refs > 0 or self._queue or self._ranked or self._wakeup.inbox) and self._thread != 0
+
+    def _turn(self, nowait: bool) -> None:
+        self.iteration += 1
+        if self._prepares:
+            _phases.call_all(self, self._prepares)
+            if self._thread == 0:  # one of them has destroyed the loop
+                return
+        polled = self._poll(nowait or bool(self._polled))
+        if self._polled:
+            polled[:0] = self._polled
+        self._polled = polled
+        fd = -1
+        try:
+            for fd, events in polled:
+                registration = self._registrations.get(fd)
+                if registration is not None:
+                    registration.deliver(events)
+                elif fd == self._wakeup.fd:
+                    self._wakeup.deliver(events)
+                else:
+                    self._poller.forget(fd)
+        except BaseException as error:
+            self._keep_undelivered(fd, error)
+            raise
+        self._polled = []
+        if self._always_ready:
+            for registration in list(self._always_ready.values()):
+                registration.deliver(pollers.BOTH)
+        if self._wakeup.inbox:
+            self._take_inbox()
+        self._now = now = self._clock()
+        heap = self._timers.heap
+        if heap and heap[0][0] <= now:
+            self._timers.fire_due(now)
+        if self._checks:
+            _phases.call_all(self, self._checks)
+        if self._idles and not self._queue and not self._ranked:
+            _phases.queue_all(self._idles)
+        if self._ranked:
+            self._run_ranked()
+        elif self._queue:
+            self._run_queue()
+
+    def _keep_undelivered(self, fd: int, error: BaseException) -> None:
+        """An exception ended the dispatch at `fd`.  The kernel tells an edge once, so the next turn goes on from there.
+
+        With what was interrupted (by Ctrl-C, say), for it may not have been told; behind what has failed by itself.
+        """
+        numbers = [number for number, _ in self._polled]
+        if fd in numbers:
+            del self._polled[: numbers.index(fd) + isinstance(error, Exception)]
+
+    def _time_to_sleep(self) -> float | None:
+        if self._queue or self._ranked or self._wakeup.inbox or self._idles or self._broken or self._refs <= 0:
+            return 0.0
+        if any(registration._watchers for registration in self._always_ready.values()):
+            return 0.0
+        deadline = self._timers.deadline()
+        if deadline is None:
+            return pollers.LONGEST
+        return min(max(deadline - self._clock(), 0.0), pollers.LONGEST)
+
+    def _poll(self, nowait: bool) -> list[tuple[int, int]]:
+        if nowait or self._queue:
+            return self._poller.poll(0.0)
+        # First say that we sleep, then look whether there is anything to do: see _wakeup.  A signal handler that
+        # starts a timer after the look writes to the wake fd; one that starts it before is seen (test_signals.py).
+        self.sleeping = True
+        try:
+            timeout = self._time_to_sleep()
+            if timeout == 0.0:
+                self.sleeping = False
+            return self._poller.poll(timeout)
+        finally:
+            self.sleeping = False
+
+    def _take_inbox(self) -> None:
+        inbox = self._wakeup.inbox
+        for _ in range(len(inbox)):
+            entry = inbox[0]
+            del inbox[0]
+            if type(entry) is Callback:
+                self._queue.append(entry)
+            else:
+                entry._arrived()  # type: ignore[union-attr]  # the inbox holds callbacks and async watchers
+
+    def _run_queue(self) -> None:
+        queue = self._queue
+        deadline = 0.0
+        while queue:
+            for _ in range(_STRIDE):
+                if not queue:
+                    return
+                entry = queue[0]
+                del queue[0]
+                try:
+                    if type(entry) is Callback:
+                        func = entry.callback
+                        if func is not None:
+                            args = entry.args
+                            entry.callback = None
+                            if args:
+                                func(*args)
+                            else:
+                                func()  # a call that CPython can inline: 20 ns of 300 (benchmarks/bench_callbacks.py)
+                            entry.args = None
+                    else:
+                        entry._run()  # type: ignore[union-attr]  # mypy does not narrow by `type(x) is`
+                except BaseException as error:
+                    self._callback_failed(entry, error)
+            now = self._clock()
+            deadline = deadline or now + BATCH_SECONDS
+            if now >= deadline:
+                return
+
+    def _run_ranked(self) -> None:
+        """The batch when watchers of a priority are among the events: above 0, then the queue, then below 0."""
+        ranked = self._ranked = deque(sorted(self._ranked, key=_phases._urgency))
+        while ranked and ranked[0]._priority > 0:
+            watcher = ranked[0]
+            del ranked[0]
+            self._deliver(watcher)
+        self._run_queue()
+        for _ in range(len(ranked)):  # not those that come meanwhile
+            if ranked:
+                watcher = ranked[0]
+                del ranked[0]
+                self._deliver(watcher)
+
+    def _deliver(self, watcher: Watcher) -> None:
+        try:
+            watcher._run()
+        except BaseException as error:
+            self._callback_failed(watcher, error)
+
+    def _enqueue(self, watcher: Watcher) -> None:
+        if watcher._priority:
+            self._ranked.append(watcher)
+        else:
+            self._queue.append(watcher)
+
+    # -- errors -----------------------------------------------------------------------------------------------------
+
+    def _callback_failed(self, entry: Callback | Watcher, error: BaseException) -> None:
+        if isinstance(entry, Callback):
+            entry.args = None
+        else:
+            entry._failed()
+        if isinstance(error, HubDestroyed):
+            self._queue.clear()
+            self._ranked.clear()
+            raise error
+        self.handle_error(entry, type(error), error, error.__traceback__)
+
+    def handle_error(
+        self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
+    ) -> None:
+        """Hand an exception to `error_handler`, or print it.  A handler that raises is printed, and the loop goes on.
+
+        Without a handler KeyboardInterrupt and SystemExit are not printed: `run` raises them.
+        """
+        handler = self.error_handler
+        if handler is None:
+            if not issubclass(type, Exception):
+                raise value
+            _print_exception(type, value, tb)
+            return
+        try:
+            handler.handle_error(context, type, value, tb)
+        except HubDestroyed:
+            raise
+        except Exception as error:
+            _print_exception(error.__class__, error, error.__traceback__)
+
+    def _refuse(self, what: str, remedy: str = "") -> NoReturn:
+        if self._thread == 0:
+            raise ValueError(f"cannot {what}: operation on destroyed loop {self!r}")
+        advice = f"; use {remedy}" if remedy else ""
+        raise InvalidThreadUseError(
+            f"cannot {what} of {self!r} from thread {get_ident():#x}: it belongs to thread {self._thread:#x}{advice}"
+        )
+
+
+def _print_exception(kind: type[BaseException], value: BaseException, tb: TracebackType | None) -> None:
+    # Imported here: it costs more than all of hub_loop, and most programs never print.
+    import traceback
+
+    try:
+        traceback.print_exception(kind, value, tb)
+    except Exception:
+        pass  # stderr itself is broken: there is nobody left to tell, and the loop must go on
