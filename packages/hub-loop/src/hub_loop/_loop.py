@@ -225,7 +225,7 @@ class Loop(Turn):
             self._refuse("destroy it while it runs")
         self._thread = 0
         self._broken = True
-        watchers: list[Watcher] = [entry[2] for entry in self._timers.heap if entry[2]._entry is entry]
+        watchers: list[Watcher] = [*self._timers.timers()]
         for table in (self._prepares, self._checks, self._idles, self._asyncs):
             watchers.extend(table)
         for registration in list(self._registrations.values()):

@@ -4,9 +4,11 @@ Receives: `start`/`stop` from users, `now` from the turn.  Gives: due watchers, 
 the order of their starts.
 Rule 1: a deadline is counted from the clock as read at `start`, so a timer is never early, however long the turn
 before it.
-Rule 2: `stop` is O(1).  The last entry of the heap is simply dropped (the case of a timeout around a short
-operation); any other becomes a corpse, and when half of the heap is corpses it is rebuilt without them.
-Rule 3: an entry is alive as long as it *is* its timer's entry; nothing else says so.
+Rule 2: most timers never fire, and most of those live for less than a turn.  So a timer that was started stays among
+the young until the next poll; one that is stopped before has never been sorted.
+Rule 3: `stop` is O(1).  A young timer is struck off; an entry of the heap becomes a corpse, and when half of the heap
+is corpses it is rebuilt without them.
+Rule 4: an entry is alive as long as it *is* its timer's entry; nothing else says so.
 """
 
 from __future__ import annotations
@@ -31,28 +33,54 @@ _FEW = 512  # below so many corpses a rebuild is not worth it
 
 
 class TimerQueue:
-    """Deadlines of one loop."""
+    """Deadlines of one loop: the `young` since the last poll, in order of their starts, and the others' `heap`."""
 
-    __slots__ = ("corpses", "heap", "next_number")
+    __slots__ = ("corpses", "heap", "next_number", "young")
 
     def __init__(self) -> None:
+        self.young: dict[Timer, None] = {}
         self.heap: list[Entry] = []
         self.corpses = 0
         self.next_number = count().__next__
 
     def __len__(self) -> int:
-        return len(self.heap) - self.corpses
+        return len(self.young) + len(self.heap) - self.corpses
 
-    def bury(self) -> None:
-        """An entry that is not the last was stopped: leave it where it is, or clear all such away."""
+    def timers(self) -> list[Timer]:
+        """All that wait for their deadlines."""
+        return [*self.young, *(entry[2] for entry in self.heap if entry[2]._entry is entry)]
+
+    def admit(self) -> None:
+        """Give the young their places in the heap.
+
+        A signal handler may start and stop timers at any call made here, or end it by an exception.  So a timer stays
+        in `young` until it has its entry, and one that has an entry is not given another.
+        """
+        young, heap = self.young, self.heap
+        for timer in list(young):
+            number = self.next_number()
+            if timer._active and timer._entry is None:
+                timer._entry = entry = (timer._deadline, number, timer)
+                heappush(heap, entry)
+            if timer._entry is not None or not timer._active:
+                young.pop(timer, None)
+
+    def bury(self, entry: Entry) -> None:
+        """A timer of the heap was stopped: drop its entry if it is the last; now and then clear all others away."""
+        heap = self.heap
+        if heap and heap[-1] is entry:
+            del heap[-1]
+            return
         self.corpses += 1
-        if self.corpses > _FEW and self.corpses * 2 > len(self.heap):
-            self.heap[:] = [entry for entry in self.heap if entry[2]._entry is entry]
-            heapify(self.heap)
+        if self.corpses > _FEW and self.corpses * 2 > len(heap):
+            heap[:] = [entry for entry in heap if entry[2]._entry is entry]
+            heapify(heap)
             self.corpses = 0
 
     def deadline(self) -> float | None:
         """The next deadline, or None."""
+        if self.young:
+            self.admit()
         heap = self.heap
         while heap:
             entry = heap[0]
@@ -70,7 +98,6 @@ class TimerQueue:
             timer = entry[2]
             if timer._entry is entry:
                 timer._entry = None
-                timer._deadline = entry[0]
                 timer._pending = True
                 timer.loop._enqueue(timer)
             else:
@@ -89,7 +116,7 @@ class Timer(Watcher):
             raise ValueError(f"repeat must be 0 (once) or a positive number of seconds, got {repeat!r}")
         if after != after:
             raise ValueError("after must be a number of seconds, got nan")
-        # Written out rather than inherited: timers are made and dropped by the million (benchmarks/timers.py, 20 %).
+        # Written out rather than inherited: timers are made and dropped by the million (benchmarks/bench_timers.py).
         self.loop = loop
         try:
             self._after = after + 0.0
@@ -123,9 +150,8 @@ class Timer(Watcher):
         self._active = True
         if self._ref:
             loop._refs += 1
-        timers = loop._timers
-        self._entry = entry = (loop._now + self._after, timers.next_number(), self)
-        heappush(timers.heap, entry)
+        self._deadline = loop._now + self._after
+        loop._timers.young[self] = None
         if loop.sleeping:
             loop.wakeup()
 
@@ -139,13 +165,11 @@ class Timer(Watcher):
             if self._ref:
                 loop._refs -= 1
         entry = self._entry
-        if entry is not None:
+        if entry is None:
+            loop._timers.young.pop(self, None)
+        else:
             self._entry = None
-            heap = loop._timers.heap
-            if heap[-1] is entry:
-                del heap[-1]
-            else:
-                loop._timers.bury()
+            loop._timers.bury(entry)
         self._pending = False
         self._callback = self._args = None
 
@@ -162,18 +186,11 @@ class Timer(Watcher):
             self.stop()
         self.start(callback, *args, update=update)
         if self._repeat:
-            self._entry = None
-            self.loop._timers.bury()
-            self._schedule(self.loop._now + self._repeat)
+            self._deadline = self.loop._now + self._repeat  # it is young, and has no place in the heap yet
 
     def _refuse_elsewhere(self) -> None:
         if get_ident() != self.loop._thread:
             self.loop._refuse(f"restart {self!r}", "loop.run_callback_threadsafe(timer.again, callback)")
-
-    def _schedule(self, deadline: float) -> None:
-        timers = self.loop._timers
-        self._entry = entry = (deadline, timers.next_number(), self)
-        heappush(timers.heap, entry)
 
     def _run(self) -> None:
         if not self._pending:
@@ -182,7 +199,8 @@ class Timer(Watcher):
         callback, args = self._callback, self._args
         if self._repeat:
             # From deadline to deadline, so that it does not drift; those that were missed meanwhile count as one.
-            self._schedule(max(self._deadline + self._repeat, self.loop._now))
+            self._deadline = max(self._deadline + self._repeat, self.loop._now)
+            self.loop._timers.young[self] = None
             if callback is not None:
                 callback(*(args or ()))
             return
@@ -197,12 +215,12 @@ class Timer(Watcher):
     @property
     def at(self) -> float | None:
         """The deadline on the loop's clock in seconds, or None while none is set."""
-        return None if self._entry is None else self._entry[0]
+        return self._deadline if self._active and not self._pending else None
 
     def _details(self) -> str:
         text = f" after={self._after:g}"
         if self._repeat:
             text += f" repeat={self._repeat:g}"
-        if self._entry is not None:
-            text += f" due in {self._entry[0] - self.loop._now:.3f}s"
+        if self.at is not None:
+            text += f" due in {self.at - self.loop._now:.3f}s"
         return text

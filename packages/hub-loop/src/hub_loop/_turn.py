@@ -146,9 +146,11 @@ class Turn:
         if self._wakeup.inbox:
             self._take_inbox()
         self._now = now = self._clock()
-        heap = self._timers.heap
-        if heap and heap[0][0] <= now:
-            self._timers.fire_due(now)
+        timers = self._timers
+        if timers.young:
+            timers.admit()
+        if timers.heap and timers.heap[0][0] <= now:
+            timers.fire_due(now)
         if self._checks:
             _phases.call_all(self, self._checks)
         if self._idles and not self._queue and not self._ranked:

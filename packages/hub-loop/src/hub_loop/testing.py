@@ -313,7 +313,7 @@ class FakePoller:
 
 def active_watchers(loop: Loop) -> list[Watcher]:
     """The watchers of `loop` that are active: what keeps it going, and what a test has left behind."""
-    found: dict[Watcher, None] = dict.fromkeys(entry[2] for entry in loop._timers.heap if entry[2]._entry is entry)
+    found: dict[Watcher, None] = dict.fromkeys(loop._timers.timers())
     for table in (loop._prepares, loop._checks, loop._idles, loop._asyncs):
         found.update(dict.fromkeys(table))
     for registration in loop._registrations.values():
