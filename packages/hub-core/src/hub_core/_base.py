@@ -293,7 +293,8 @@ class HubBase(greenlet):
         self._close_parts()
         loop = self.loop
         self._unwind(destroy_loop)
-        self.loop = None  # type: ignore[assignment]  # a destroyed hub has no loop; its repr and checks say so
+        nothing: Any = None  # a destroyed hub has no loop; its repr and its checks say so
+        self.loop = nothing
         if destroy_loop:
             loop.destroy()
 
@@ -365,7 +366,8 @@ def _cancel(watcher: IWatcher, error: BaseException | type[BaseException], close
     if close_watcher:
         watcher.close()
     if active and callback is not None:
-        callback.__self__.throw(error)  # type: ignore[attr-defined]  # the bound `switch` of the Waiter that wait() made
+        switch: Any = callback  # the bound method of the Waiter that `wait` made
+        switch.__self__.throw(error)
 
 
 def _cancel_all(

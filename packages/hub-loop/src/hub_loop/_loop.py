@@ -94,7 +94,7 @@ class Loop(Turn):
         del queue[0]
         try:
             entry.callback = None
-            func(*entry.args)  # type: ignore[misc]  # args is a tuple as long as callback is set
+            func(*(entry.args or ()))
             entry.args = None
         except BaseException as error:
             self._callback_failed(entry, error)

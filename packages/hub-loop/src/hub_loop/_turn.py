@@ -39,7 +39,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from hub_api import IErrorHandler
     from hub_loop.pollers import Poller
@@ -65,7 +65,7 @@ class Turn:
         self._clock = clock
         self._now = clock()
         self._refs = 0
-        self._queue: deque[Callback | Watcher] = deque()
+        self._queue: deque[Any] = deque()  # callbacks and watchers, told apart by `type(x) is`: faster than isinstance
         self._ranked: deque[Watcher] = deque()
         self._timers = TimerQueue()
         self._registrations: dict[int, _io.Registration] = {}
@@ -198,10 +198,10 @@ class Turn:
         for _ in range(len(inbox)):
             entry = inbox[0]
             del inbox[0]
-            if type(entry) is Callback:
+            if isinstance(entry, Callback):
                 self._queue.append(entry)
             else:
-                entry._arrived()  # type: ignore[union-attr]  # the inbox holds callbacks and async watchers
+                entry._arrived()
 
     def _run_queue(self) -> None:
         queue = self._queue
@@ -224,7 +224,7 @@ class Turn:
                                 func()  # a call that CPython can inline: 20 ns of 300 (benchmarks/bench_callbacks.py)
                             entry.args = None
                     else:
-                        entry._run()  # type: ignore[union-attr]  # mypy does not narrow by `type(x) is`
+                        entry._run()
                 except BaseException as error:
                     self._callback_failed(entry, error)
             now = self._clock()
