@@ -367,7 +367,8 @@ def _cancel(watcher: IWatcher, error: BaseException | type[BaseException], close
         watcher.close()
     if active and callback is not None:
         switch: Any = callback  # the bound method of the Waiter that `wait` made
-        switch.__self__.throw(error)
+        waiter = switch.__self__
+        waiter.throw(error)
 
 
 def _cancel_all(
