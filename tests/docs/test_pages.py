@@ -40,3 +40,13 @@ def test_each_public_name_is_on_its_packages_page(package: str) -> None:
     names = set(importlib.import_module(package).__all__) - {"__version__"}
     missing = {name for name in names if not re.search(rf"(?<![\w.]){name}\b", page)}
     assert not missing
+
+
+def test_the_readme_has_each_package_with_its_version() -> None:
+    named = dict(
+        re.findall(r"^\| \[`([\w-]+)`\]\(packages/\1\) \| ([\w.]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    )
+    packages = [path.name for path in (ROOT / "packages").iterdir() if path.is_dir()]
+    assert named == {
+        name: importlib.import_module(f"{name.replace('-', '_')}.__about__").__version__ for name in packages
+    }
