@@ -27,3 +27,5 @@ autodoc_member_order = "bysource"
 
 html_theme = "furo"
 html_title = f"greenlet-hub {release}"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
