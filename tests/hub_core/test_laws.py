@@ -14,7 +14,7 @@ import greenlet as greenlets
 import pytest
 from greenlet import greenlet
 
-from hub_core import FdWaiter, Hub, Waiter, kill, sleep, spawn_raw, wait_read
+from hub_core import FdWaiter, Hub, Waiter, kill, sleep, spawn_raw, wait_read, wait_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -332,3 +332,37 @@ def test_a_chain_of_greenlets_that_are_held_and_stay_parked_finishes(clocked_hub
     assert clocked_hub.join()
     assert all(each.dead for each in held)
     assert len(held) == 2000
+
+
+# -- law 6: a wait has a reason ----------------------------------------------------------------------------------------
+
+
+def test_every_park_records_what_it_waits_for(hub: Hub) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, hub.loop.timer(60) as timer:
+        ours.setblocking(False)
+        waiter, owned = Waiter(), FdWaiter(ours.fileno())
+        on_waiter = spawn_raw(waiter.get)
+        on_watcher = spawn_raw(hub.wait, timer)
+        on_time = spawn_raw(sleep, 60)
+        on_stranger = spawn_raw(wait_read, theirs.fileno())
+        on_owned = spawn_raw(owned.wait_read)
+        raw = spawn_raw(hub.switch)
+        yielding = spawn_raw(sleep)
+        everybody = (on_waiter, on_watcher, on_time, on_stranger, on_owned)
+        assert [wait_reason(new) for new in everybody] == [None] * 5
+        hub.loop.run_callback(lambda: None)
+        sleep(0)
+        assert wait_reason(on_waiter) is waiter
+        assert wait_reason(on_watcher) is timer
+        assert wait_reason(on_owned) is owned
+        assert "after=60" in repr(wait_reason(on_time))
+        assert f"fd={theirs.fileno()}" in repr(wait_reason(on_stranger))
+        assert wait_reason(raw) is None
+        assert wait_reason(yielding) is None
+        assert wait_reason(greenlets.getcurrent()) is None
+        for parked in (*everybody, raw):
+            kill(parked)
+        hub.join()
+        assert [wait_reason(dead) for dead in everybody] == [None] * 5
+        owned.close()

@@ -610,3 +610,40 @@ def test_waiting_in_a_callback_is_refused(hub: Hub, pair: Pair, reports: Reports
     hub.join()
     assert "BlockingSwitchOutError" in reports.take()
     owned.close()
+
+
+def test_sleep_refuses_what_is_not_a_number_of_seconds(hub: Hub) -> None:
+    with pytest.raises(ValueError, match="nan"):
+        sleep(float("nan"))
+
+
+def test_an_fd_waiter_that_was_closed_cannot_be_waited_for_although_it_was_ready(hub: Hub) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        owned = FdWaiter(ours.fileno())
+        theirs.send(b"x")
+        owned.wait_read()
+        owned.close()
+        with pytest.raises(ValueError, match="has left the loop"):
+            owned.wait_read()
+
+
+def test_an_fd_waiter_made_before_connect_does_not_take_the_hang_up_of_the_unconnected_for_the_end(hub: Hub) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    client = socket.socket()
+    client.setblocking(False)
+    with listener, client:
+        owned = FdWaiter(client.fileno())
+        sleep(0.001)  # a poll: Linux reports an unconnected socket as hung up
+        client.connect_ex(listener.getsockname())
+        owned.clear_write()
+        owned.wait_write(timeout=5)
+        accepted, _ = listener.accept()
+        with accepted:
+            owned.clear_read()
+            with pytest.raises(TimeoutError):
+                owned.wait_read(timeout=0.01)
+            accepted.send(b"x")
+            owned.wait_read(timeout=5)
+            assert client.recv(1) == b"x"
+        owned.close()

@@ -44,6 +44,8 @@ def test_whatever_is_not_made_for_other_threads_raises_there_and_names_both(loop
         watcher.start(print)
     calls: list[Callable[[], object]] = [
         loop.run,
+        loop.break_,
+        loop.update_now,
         lambda: loop.run_callback(print),
         loop.ref,
         loop.unref,
@@ -186,3 +188,21 @@ def test_a_hundred_loops_made_and_destroyed_leave_nothing() -> None:
     del loop
     gc.collect()
     assert [ref for ref in looked_at if ref() is not None] == []
+
+
+def test_a_destroyed_loop_makes_no_watcher(wire: Wire) -> None:
+    loop = Loop()
+    loop.destroy()
+    makers: list[Callable[[], object]] = [
+        lambda: loop.io(wire.fd, READ),
+        lambda: loop.timer(1.0),
+        loop.async_,
+        loop.idle,
+        loop.prepare,
+        loop.check,
+        loop.break_,
+        loop.update_now,
+    ]
+    for make in makers:
+        with pytest.raises(ValueError, match="destroyed loop"):
+            make()

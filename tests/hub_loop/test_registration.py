@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hub_api import InvalidThreadUseError
 from hub_loop import READ, WRITE, Loop
 
 if TYPE_CHECKING:
@@ -115,7 +118,7 @@ def test_after_a_hang_up_the_read_latch_stays_so_that_a_short_read_is_not_the_la
     assert READ in owner.told
     assert wire.read() == b"last words"  # short: the owner clears, as it always does
     owner.registration.clear(READ)
-    if loop.backend != "select":  # select does not tell a hang-up from data
+    if loop.backend not in ("poll", "select"):  # these tell states, and tell them again when they are wanted again
         assert owner.registration.ready & READ
         turn(loop)
     else:
@@ -137,7 +140,7 @@ def test_after_the_end_of_the_stream_the_read_latch_stays_but_not_the_write_latc
     assert READ in owner.told
     wire.read()
     owner.registration.clear(READ | WRITE)
-    assert owner.registration.ready == (READ if loop.backend != "select" else 0)
+    assert owner.registration.ready == (0 if loop.backend in ("poll", "select") else READ)
     owner.registration.close()
 
 
@@ -300,3 +303,82 @@ def test_only_a_registration_from_which_something_is_wanted_keeps_the_loop_runni
     owner.registration.want(READ)
     owner.registration.close()
     assert loop.activecnt == 0
+
+
+def test_a_watcher_that_is_started_again_beside_an_owner_is_called_again(loop: Loop, wire: Wire) -> None:
+    # Stopped, an event that nobody wants sends the registration back to edges; the next start asks for states again.
+    owner = Owner(loop, wire)
+    calls: list[str] = []
+    with loop.io(wire.fd, READ) as watcher:
+        watcher.start(calls.append, "first")
+        wire.send()
+        turn(loop)
+        assert calls == ["first"]
+        watcher.stop()
+        turn(loop)
+        turn(loop)
+        watcher.start(calls.append, "again")
+        turn(loop)
+        turn(loop)
+        assert calls.count("again") >= 1
+    owner.registration.close()
+
+
+def test_a_registration_that_was_closed_is_not_ready_and_cannot_be_wanted(loop: Loop, wire: Wire) -> None:
+    owner = Owner(loop, wire)
+    wire.send()
+    turn(loop)
+    owner.registration.close()
+    assert owner.registration.ready == 0
+    with pytest.raises(ValueError, match="has left the loop"):
+        owner.registration.want(READ)
+
+
+@pytest.mark.parametrize("events", [0, 4, -1])
+def test_an_unknown_mask_is_refused_and_keeps_no_reference(loop: Loop, wire: Wire, events: int) -> None:
+    owner = Owner(loop, wire)
+    before = loop.activecnt
+    with pytest.raises(ValueError, match="events must be READ"):
+        owner.registration.want(events)
+    assert loop.activecnt == before
+    owner.registration.close()
+
+
+@pytest.mark.parametrize("method", ["want", "unwant", "clear"])
+def test_another_thread_is_refused_before_anything_changes(loop: Loop, wire: Wire, method: str) -> None:
+    owner = Owner(loop, wire)
+    wire.send()
+    turn(loop)
+    before = (owner.registration.ready, loop.activecnt)
+    errors: list[BaseException] = []
+
+    def elsewhere() -> None:
+        try:
+            getattr(owner.registration, method)(READ)
+        except InvalidThreadUseError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    assert (owner.registration.ready, loop.activecnt) == before
+    owner.registration.close()
+
+
+@pytest.mark.parametrize("loop", ["epoll"], indirect=True)
+def test_a_loop_destroyed_in_a_forked_child_takes_nothing_from_its_parents(loop: Loop, wire: Wire) -> None:
+    owner = Owner(loop, wire)
+    child = os.fork()
+    if child == 0:
+        try:
+            loop.destroy()
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    owner.registration.clear(READ)
+    owner.registration.want(READ)
+    wire.send()
+    turn(loop)
+    assert owner.told == [READ]
+    owner.registration.close()

@@ -39,6 +39,7 @@ from hub_core import (
     wait_on_watcher,
     wait_read,
     wait_readwrite,
+    wait_reason,
     wait_write,
 )
 
@@ -82,6 +83,7 @@ __all__ = [
     "wait_on_watcher",
     "wait_read",
     "wait_readwrite",
+    "wait_reason",
     "wait_write",
 ]
 

@@ -47,7 +47,7 @@ class ILoopCore(Protocol):
     """Told of every exception raised by a callback; None prints the traceback."""
 
     sleeping: bool
-    """True while the loop is in a poll that may block.  Only code that runs inside it, a signal handler, can see it."""
+    """True while the loop is in a poll that may block: seen by signal handlers inside it, and by other threads."""
 
     @property
     def default(self) -> bool:

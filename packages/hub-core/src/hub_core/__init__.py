@@ -23,6 +23,7 @@ from hub_core._local import (
     set_hub,
     set_loop,
 )
+from hub_core._report import wait_reason
 from hub_core._waiter import Waiter
 from hub_core._waits import FdWaiter, idle, wait_on_watcher, wait_read, wait_readwrite, wait_write
 
@@ -56,6 +57,7 @@ __all__ = [
     "wait_on_watcher",
     "wait_read",
     "wait_readwrite",
+    "wait_reason",
     "wait_write",
 ]
 

@@ -34,7 +34,7 @@ class HubBase(greenlet):
     threadpool_size = 10
     NOT_ERROR = _errors.NOT_ERROR
     SYSTEM_ERROR = _errors.SYSTEM_ERROR
-    exception_stream = _errors.ExceptionStream()
+    exception_stream: _errors.ExceptionStream = _errors.ExceptionStream()
     format_context: Callable[[object], str] = staticmethod(repr)
 
     def __init__(
@@ -45,7 +45,7 @@ class HubBase(greenlet):
         resolver: IResolver | Callable[[IHub], IResolver] | None,
     ) -> None:
         super().__init__()
-        self.thread_ident = get_ident()
+        self.thread_ident: int = get_ident()
         from hub_core import _storage  # here, and not with this module: it brings threading
 
         self._owner = _storage.find_thread(self.thread_ident)
@@ -90,6 +90,7 @@ class HubBase(greenlet):
                 f"{getcurrent()!r} cannot wait for {watcher!r}: it is started already; wait with a watcher of one's own"
             )
         waiter = self.waiter()
+        waiter.reason = watcher
         watcher.start(waiter.switch, waiter)
         try:
             result = waiter.get()
@@ -149,6 +150,8 @@ class HubBase(greenlet):
 
         Call from: the hub's parent, the main greenlet, any number of times.  Switches: always, unless the hub is dead.
         """
+        if get_ident() != self.thread_ident:
+            self.refuse("join")
         if getcurrent() is not self.parent:
             raise AssertionError(
                 f"join() is only possible from the main greenlet {self.parent!r}, not from {getcurrent()!r}"

@@ -95,10 +95,11 @@ class Hub(HubBase):
 
     # -- parking ----------------------------------------------------------------------------------------------------
 
-    def park(self, current: greenlet | None = None) -> None:
+    def park(self, current: greenlet | None = None, reason: object = None) -> None:
         """Let others run until somebody makes the current greenlet ready.
 
-        `current` is the current greenlet, if the caller has it at hand.
+        `current` is the current greenlet, if the caller has it at hand; `reason` is what it waits for (law 6): it stays
+        in this frame, where `wait_reason` finds it.
         Call from: any greenlet but the hub, which must have left its name where somebody finds it.  Switches: always,
         but if the greenlet itself is the next one ready.  Raises BlockingSwitchOutError in a callback.
         """
@@ -426,7 +427,7 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
     else:
         hub = this_hub()
         switch_out = getattr(current, "switch_out", None)
-    if seconds > 0:
+    if not seconds <= 0:  # a nan comes here, and is refused by the loop
         timer = hub.loop.timer(seconds, ref=ref)
         try:
             hub.wait(timer)

@@ -6,8 +6,8 @@ free until the next look, 0 for none.
 Law 5, the bound, in count and in time: between two polls there are at most MOST handoffs, and once SLICE seconds have
 passed at most one more stride of them.  A stride is sized so that about four fit into a slice: 1 when greenlets run
 for long, up to WIDEST when they hardly run at all.  So with greenlets that each run for `r` seconds the poll comes
-after at most SLICE + r, and right after a change from short runs to long ones, once, after at most WIDEST * r
-(test_fairness.py).
+after at most SLICE + max(r, SLICE / 4); right after a change from short runs to long ones, and in a fresh hub, the
+first polls may take up to WIDEST * r (test_fairness.py).
 """
 
 from __future__ import annotations

@@ -67,12 +67,14 @@ class Waiter:
     Call from: the hub's thread.  `get`: any greenlet but the hub; `switch` and `throw`: anywhere in that thread.
     """
 
-    __slots__ = ("_outcome", "greenlet", "hub")
+    __slots__ = ("_outcome", "greenlet", "hub", "reason")
 
     def __init__(self, hub: Hub | None = None) -> None:
         self.hub: Hub = this_hub() if hub is None else hub
         self.greenlet: greenlet | None = None
         """The greenlet that waits in `get`, or None."""
+        self.reason: object = None
+        """What the wait is for, if that is more than the waiter itself."""
         # With a greenlet: what is being delivered to it.  Without: what is stored.
         self._outcome: Any = NOTHING
 
@@ -134,7 +136,7 @@ class Waiter:
                 )
             self.greenlet = current
             try:
-                hub.park(current)
+                hub.park(current, self)
             except BaseException:
                 # The wait was cut short.  If a delivery was under way, it stays as what is stored.
                 if self._outcome is not NOTHING:

@@ -121,6 +121,7 @@ class FdWaiter:
         hub = this_hub() if hub is None else hub
         self._reader = Waiter(hub)
         self._writer = Waiter(hub)
+        self._reader.reason = self._writer.reason = self
         self._registration = hub.loop.register(fd, self._notify)
 
     def _notify(self, events: int) -> None:

@@ -6,13 +6,12 @@ callbacks, and `notify(events)` to the owner.
 Two kinds of users, one record per fd:
 
 - Strangers' fds: io watchers.  The kernel is asked for the union of what active watchers want and reports states, so
-  a watcher
-  calls back in every turn in which its fd is ready.  Wanting more is told to the kernel at once, so that its refusal
-  is an error at the call; wanting less only when an event comes that nobody wants.  Stop and start around each wait
-  so cost no system call.
+  a watcher calls back in every turn in which its fd is ready.  Wanting more is told to the kernel at once, so that its
+  refusal is an error at the call; wanting less only when an event comes that nobody wants.  Stop and start around each
+  wait so cost no system call.
 - An owner's fd: `Loop.register`.  Where the poller can, the kernel is asked once, for changes in both directions, and
-  is never
-  asked again; readiness is latched in `ready`.  Where it cannot (poll, select), what is wanted is armed and disarmed.
+  is never asked again; readiness is latched in `ready`.  Where it cannot (poll, select), what is wanted is armed and
+  disarmed.
 
 Rule 1: nobody but this file talks to a poller about fds.
 Rule 2: an fd leaves here before it is closed (`Loop.closing_fd`, `Registration.close`).  After that nothing of the
@@ -23,6 +22,7 @@ Rule 3: `fd` of a registration or watcher that has left is -1.
 from __future__ import annotations
 
 import fcntl
+from _thread import get_ident
 
 from hub_api import READ, WRITE
 from hub_loop._watcher import Watcher
@@ -47,8 +47,8 @@ class Registration:
     def __init__(self, loop: Loop, poller: Poller, fd: int) -> None:
         self._loop = loop
         self._poller = poller
-        self.fd = fd
-        self.ready = 0
+        self.fd: int = fd
+        self.ready: int = 0
         self._notify: Callable[[int], object] | None = None
         self._wanted = 0
         self._watchers: list[Io] = []
@@ -60,6 +60,8 @@ class Registration:
 
     def want(self, events: int) -> None:
         """Have `notify` called once for each of `events` at its next edge: see `hub_api.IRegistration.want`."""
+        if get_ident() != self._loop._thread:
+            self._loop._refuse(f"wait for fd {self.fd}", "a registration of this thread's loop")
         if self.fd < 0:
             raise ValueError(f"cannot wait for {self!r}: its fd has left the loop; register the new fd")
         if events & ~BOTH or not events:
@@ -72,6 +74,8 @@ class Registration:
 
     def unwant(self, events: int) -> None:
         """Take a `want` back."""
+        if get_ident() != self._loop._thread and self._loop._thread:
+            self._loop._refuse(f"stop waiting for fd {self.fd}", "a registration of this thread's loop")
         if self._wanted:
             self._wanted &= ~events
             if not self._wanted:
@@ -79,6 +83,8 @@ class Registration:
 
     def clear(self, events: int) -> None:
         """The owner saw that `events` are not ready any more."""
+        if get_ident() != self._loop._thread and self._loop._thread:
+            self._loop._refuse(f"clear fd {self.fd}", "a registration of this thread's loop")
         self.ready &= ~events | self._stuck
 
     def close(self) -> None:
@@ -109,7 +115,7 @@ class Registration:
     def _arm(self, afresh: bool = False) -> None:
         """Ask for more.  `afresh` when the number may stand for another file than the one that was armed."""
         interest = self._interest()
-        if afresh or interest & ~self._armed:
+        if afresh or interest & ~self._armed or (self._watchers and self._armed & EDGE):
             if self._poller.watch(self.fd, interest):
                 self._armed = interest
                 if self._always:  # the number stood for another file, which left without `closing_fd`
@@ -167,13 +173,13 @@ class Registration:
         """The fd is about to be closed, or is closed: tell everybody, keep nothing."""
         self._poller.forget(self.fd)
         self._loop._forget_registration(self)
-        # An owner's `notify` may close another fd whose event was polled in the same turn, and reuse the number at
-        # once.
+        # An owner's `notify` may close another fd whose event was polled in the same turn, and reuse its number.
         polled = self._loop._polled
         for index, (fd, _) in enumerate(polled):
             if fd == self.fd:
                 polled[index] = (fd, 0)
         self.fd = -1
+        self.ready = 0
         told = bool(self._watchers)
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
@@ -199,8 +205,8 @@ class Io(Watcher):
         if not isinstance(events, int) or events & ~BOTH or not events:
             raise ValueError(f"events must be READ (1), WRITE (2) or READ|WRITE (3), got {events!r}")
         super().__init__(loop, ref, priority)
-        self.fd = fd
-        self.events = events
+        self.fd: int = fd
+        self.events: int = events
         self._pass_events = False
         self._seen = 0
         self._registered: Registration | None = None

@@ -39,7 +39,7 @@ class Loop(Turn):
 
     MINPRI = MINPRI
     MAXPRI = MAXPRI
-    approx_timer_resolution = 0.001
+    approx_timer_resolution: float = 0.001
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Loop(Turn):
         poller: Poller | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.default = default is None or bool(default)
+        self.default: bool = default is None or bool(default)
         super().__init__(pollers.create(pollers.choose(flags)) if poller is None else poller, clock)
 
     # -- callbacks --------------------------------------------------------------------------------------------------
@@ -109,26 +109,38 @@ class Loop(Turn):
 
     def io(self, fd: int, events: int, ref: bool = True, priority: int | None = None) -> _io.Io:
         """A watcher for readiness of `fd`: see `hub_api.ILoopCore.io`."""
+        if self._thread == 0:
+            self._refuse("make an io watcher")
         return _io.Io(self, fd, events, ref, priority)
 
     def timer(self, after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None) -> Timer:
         """A watcher for time, in seconds: see `hub_api.ILoopCore.timer`."""
+        if self._thread == 0:
+            self._refuse("make a timer")
         return Timer(self, after, repeat, ref, priority)
 
     def async_(self, ref: bool = True, priority: int | None = None) -> Async:
         """A watcher that any thread can trigger by its `send`."""
+        if self._thread == 0:
+            self._refuse("make an async watcher")
         return Async(self, ref, priority)
 
     def idle(self, ref: bool = True, priority: int | None = None) -> _phases.Idle:
         """A watcher for turns in which nothing else is to be done."""
+        if self._thread == 0:
+            self._refuse("make an idle watcher")
         return _phases.Idle(self, ref, priority)
 
     def prepare(self, ref: bool = True, priority: int | None = None) -> _phases.Prepare:
         """A watcher for the moment before each poll."""
+        if self._thread == 0:
+            self._refuse("make a prepare watcher")
         return _phases.Prepare(self, ref, priority)
 
     def check(self, ref: bool = True, priority: int | None = None) -> _phases.Check:
         """A watcher for the moment after each poll."""
+        if self._thread == 0:
+            self._refuse("make a check watcher")
         return _phases.Check(self, ref, priority)
 
     def register(self, fd: int, notify: Callable[[int], object], /) -> _io.Registration:
@@ -176,7 +188,7 @@ class Loop(Turn):
 
     def update_now(self) -> None:
         """Read the clock."""
-        if self._thread == 0:
+        if get_ident() != self._thread:
             self._refuse("read the clock")
         self._now = self._clock()
 
@@ -225,6 +237,8 @@ class Loop(Turn):
             self._refuse("destroy it while it runs")
         self._thread = 0
         self._broken = True
+        self._wakeup.close()
+        self._poller.close()  # first: what is told below unregisters nothing any more
         watchers: list[Watcher] = [*self._timers.timers()]
         for table in (self._prepares, self._checks, self._idles, self._asyncs):
             watchers.extend(table)
@@ -235,8 +249,6 @@ class Loop(Turn):
         self._queue.clear()
         self._ranked.clear()
         self._wakeup.inbox.clear()
-        self._wakeup.close()
-        self._poller.close()
 
     def _format(self) -> str:
         """What a hub's repr says of its loop."""

@@ -13,8 +13,9 @@ A turn, step by step:
 6. The clock is read.
 7. Due timers are queued, oldest deadline first.
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.
-9. The batch: everything queued is called, first in, first out, also what is queued meanwhile, for at most
-   BATCH_SECONDS; watchers of a priority above 0 go first, those below 0 go last.
+9. The batch: everything queued is called, first in, first out, also what is queued meanwhile.  The clock is looked at
+   after every 50 calls; BATCH_SECONDS after the first look the rest waits for the next turn.  Watchers of a priority
+   above 0 go first, those below 0 go last.
 
 Rule 1: the turn switches nowhere, and what a callback raises goes to one place, `handle_error`.
 Rule 2: an entry leaves a queue by `del queue[0]`, in the same breath as it is looked at.  That is not a call, so no
@@ -61,7 +62,7 @@ class Turn:
             self._poller.close()
             raise
         self.error_handler: IErrorHandler | None = None
-        self.sleeping = False
+        self.sleeping: bool = False
         self._clock = clock
         self._now = clock()
         self._refs = 0
@@ -76,7 +77,7 @@ class Turn:
         self._idles: dict[_phases.Phase, None] = {}
         self._asyncs: dict[Async, None] = {}
         self._broken = self._running = False
-        self.iteration = 0
+        self.iteration: int = 0
         self._thread = get_ident()
 
     # -- running ----------------------------------------------------------------------------------------------------
@@ -111,6 +112,8 @@ class Turn:
 
     def break_(self) -> None:
         """Have `run` return at the end of this turn."""
+        if get_ident() != self._thread:
+            self._refuse("break it", "run_callback_threadsafe(loop.break_)")
         self._broken = True
 
     def _anything_left(self) -> bool:

@@ -1,9 +1,11 @@
 """Wake-ups from outside: other threads and signal handlers reach a loop through this door only.
 
-Receives: callbacks and async watchers, from any thread.  Gives: the same, in order, to the turn.  Protocol: a poster
-appends to the inbox, then looks whether the loop sleeps, and if so writes to the wake fd.  The loop says that it
-sleeps, then looks into the inbox, then polls.  Whichever comes second sees what the other did, so nothing is left
+Receives: callbacks and async watchers, from any thread.  Gives: the same, in order, to the turn.
+
+A poster appends to the inbox, then looks whether the loop sleeps, and if so writes to the wake fd.  The loop says that
+it sleeps, then looks into the inbox, then polls.  Whichever comes second sees what the other did, so nothing is left
 lying.  Posters that find the loop awake, or find that another has written already, make no system call.
+
 Rule: the fd is written and closed under one lock, so nobody writes into a number that was closed and reused.  The
 lock is re-entrant because a signal handler may post while its own thread is posting.
 """

@@ -31,7 +31,7 @@ class Watcher:
     __slots__ = ("__weakref__", "_active", "_args", "_callback", "_closed", "_pending", "_priority", "_ref", "loop")
 
     def __init__(self, loop: Loop, ref: bool = True, priority: int | None = None) -> None:
-        self.loop = loop
+        self.loop: Loop = loop
         self._ref = ref
         self._priority = 0 if priority is None else _clamp(priority)
         self._active = self._pending = self._closed = False

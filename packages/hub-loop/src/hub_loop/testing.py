@@ -100,10 +100,10 @@ class FakePoller:
         self.clock = clock
         self.edge = edge
         self.wait_for_threads = wait_for_threads
-        self.closed = False
+        self.closed: bool = False
         self.timeout: float | None = None
         """What the loop asked for in its last poll, in seconds."""
-        self.polls = 0
+        self.polls: int = 0
         """How many polls there were."""
         self._files: dict[int, _File] = {}
         self._interests: dict[int, int] = {}

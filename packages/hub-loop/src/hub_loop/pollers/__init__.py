@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 BOTH = READ | WRITE
 HANGUP = 4
-"""The peer has closed its side: reading ends soon, so a short read proves nothing."""
+"""Reading comes to an end: a short read proves nothing.  Told with edges only; states are told again at each poll."""
 INVALID = 8
 """The fd is not open any more."""
 EDGE = 16

@@ -31,7 +31,9 @@ def _widen(mask: int) -> int:
         events |= WRITE
     if mask & _ALWAYS_BOTH:
         events |= BOTH
-    if mask & (select.EPOLLRDHUP | _ALWAYS_BOTH):
+    # Reading has an end when the peer has shut its side (RDHUP), or for a pipe when HUP comes without OUT.  HUP with
+    # OUT is a socket that was never connected, ERR an error that is told once: more may come after either.
+    if mask & select.EPOLLRDHUP or (mask & select.EPOLLHUP and not mask & select.EPOLLOUT):
         events |= HANGUP
     return events
 
@@ -101,4 +103,6 @@ class EpollPoller:
         return self._epoll.fileno()
 
     def close(self) -> None:
+        # Nothing is unregistered from here on: in a forked child the parent's loop stands on the same kernel object.
+        self._armed.clear()
         self._epoll.close()

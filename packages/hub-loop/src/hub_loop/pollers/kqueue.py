@@ -76,4 +76,5 @@ class KqueuePoller:
         return number
 
     def close(self) -> None:
+        self._armed.clear()
         self._kqueue.close()

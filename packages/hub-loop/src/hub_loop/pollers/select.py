@@ -14,7 +14,7 @@ import os
 import select
 
 from hub_api import READ, WRITE
-from hub_loop.pollers import BOTH, HANGUP, INVALID
+from hub_loop.pollers import BOTH, INVALID
 
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 _FD_SETSIZE = 1024
@@ -61,8 +61,6 @@ class PollPoller:
             events |= WRITE
         if mask & (select.POLLHUP | select.POLLERR):
             events |= BOTH
-        if mask & (_POLLRDHUP | select.POLLHUP | select.POLLERR):
-            events |= HANGUP
         return events
 
     def fileno(self) -> int | None:
