@@ -55,6 +55,7 @@ def test_whatever_is_not_made_for_other_threads_raises_there_and_names_both(loop
         lambda: timer.again(print),
     ]
     for watcher in watchers:
+        calls += [lambda watcher=watcher: setattr(watcher, "ref", False)]  # type: ignore[misc]
         calls += [watcher.stop, watcher.close, lambda watcher=watcher: watcher.start(print)]  # type: ignore[misc]
     for call in calls:
         error = in_thread(call)

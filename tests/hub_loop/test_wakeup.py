@@ -269,3 +269,18 @@ def test_whoever_finds_the_loop_awake_or_woken_already_makes_no_system_call(
     loop.run(once=True)
     loop.unref()
     assert len(written) == 1
+
+
+def test_a_wake_up_that_was_interrupted_leaves_the_next_poster_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(loop._wakeup), "wake", lambda self: interrupted())
+    loop.sleeping = True
+    with pytest.raises(KeyboardInterrupt):
+        loop.wakeup()
+    assert loop.sleeping
+    loop.sleeping = False
+    loop.destroy()

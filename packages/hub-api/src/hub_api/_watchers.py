@@ -215,8 +215,8 @@ class IRegistration(Protocol):
     """One fd's place in the poller for as long as its owner keeps it: registered once, readiness latched.
 
     The kernel is asked once, edge-triggered where it can be.  Each edge sets bits in `ready`; only the owner clears
-    them, with `clear`, after a read or write that said "not now" or came back short.  So an owner tries first when
-    the latch is set, and when it is not set waits without a system call.
+    them, with `clear`, after a read or write that said "not now", or of a byte stream came back short.  So an owner
+    tries first when the latch is set, and when it is not set waits without a system call.
     """
 
     ready: int

@@ -14,6 +14,7 @@ from greenlet import getcurrent, greenlet
 
 from hub_api import ConcurrentObjectUseError, HubDestroyed, InvalidSwitchError, InvalidThreadUseError, LoopExit
 from hub_core import _errors, _local
+from hub_core._waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from hub_api import IHub, ILoopCore, ILoopFactory, IResolver, IThreadPool, IWatcher
-    from hub_core._waiter import Waiter
 
 
 class HubBase(greenlet):
@@ -118,7 +118,7 @@ class HubBase(greenlet):
             return
         self.check_thread("cancel a wait", "hub.loop.run_callback_threadsafe(hub.cancel_wait, watcher, error)")
         if watcher.callback is not None:
-            self.loop.run_callback(_cancel, watcher, error, close_watcher)
+            self.loop.run_callback(_cancel, watcher, watcher.callback, error, close_watcher)
         elif close_watcher:
             watcher.close()
 
@@ -137,7 +137,7 @@ class HubBase(greenlet):
         busy = []
         for watcher in watchers:
             if watcher is not None and watcher.callback is not None:
-                busy.append(watcher)
+                busy.append((watcher, watcher.callback))
             elif watcher is not None:
                 watcher.close()
         if busy:
@@ -364,22 +364,27 @@ def _make_part(factory: Callable[[Any], Any] | None, hub: HubBase, name: str) ->
     return factory(hub)
 
 
-def _cancel(watcher: IWatcher, error: BaseException | type[BaseException], close_watcher: bool) -> None:
-    callback, active = watcher.callback, watcher.active
+def _cancel(
+    watcher: IWatcher,
+    waited: Callable[..., object],
+    error: BaseException | type[BaseException],
+    close_watcher: bool,
+) -> None:
+    """Throw into the wait that `waited`, the callback of its watcher, belongs to, unless that has ended meanwhile."""
+    still = watcher.active and watcher.callback is waited
     if close_watcher:
         watcher.close()
-    if active and callback is not None:
-        switch: Any = callback  # the bound method of the Waiter that `wait` made
-        waiter = switch.__self__
+    waiter = getattr(waited, "__self__", None)
+    if still and isinstance(waiter, Waiter):  # else somebody else started the watcher, and nobody waits
         waiter.throw(error)
 
 
 def _cancel_all(
-    watchers: list[IWatcher],
+    busy: list[tuple[IWatcher, Callable[..., object]]],
     error: BaseException | type[BaseException],
     then: Callable[..., object],
     args: tuple[Any, ...],
 ) -> None:
-    for watcher in watchers:
-        _cancel(watcher, error, close_watcher=True)
+    for watcher, waited in busy:
+        _cancel(watcher, waited, error, close_watcher=True)
     then(*args)

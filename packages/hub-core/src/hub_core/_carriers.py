@@ -1,4 +1,4 @@
-"""Carriers: greenlets that run one spawned function after another, where nobody can see the difference.
+"""Carriers: greenlets that run one spawned function after another, where nobody holds the greenlets themselves.
 
 Receives: entries of the hub's lane for new greenlets.  Gives: the verdict whether a greenlet can be seen by anybody.
 
@@ -7,9 +7,10 @@ end (8 us of 11, benchmarks/bench_spawn.py).  And most spawned functions are fir
 `spawn_raw` returned is dropped at once.  The hub has such a function run by a carrier, which it keeps for the next
 one.
 
-Rule 1: nobody may be able to tell.  A function is carried only if nothing but the lane holds its greenlet, and
-nothing was done to it; and afterwards the carrier is kept only if the same holds of itself.  Otherwise it ends as the
-function's own greenlet would.
+Rule 1: whoever holds a greenlet holds its function's own.  A function is carried only if nothing but the lane holds
+its greenlet, and nothing was done to it; and afterwards the carrier is kept only if the same holds of itself.
+Otherwise it ends as the function's own greenlet would.  What remains to be seen is what no reference shows: the number
+`id()` of a greenlet that was dropped, and a frame below the function's.  While switches are traced nothing is carried.
 Rule 2: references are counted against counts taken at the same place in the code, never against a number written here.
 Rule 3: a carrier that was parked is not kept.  While the hub has not run again, its frame still stands in the switch
 to the carrier and holds what it held at the start, so an equal count means that nobody else holds anything.
@@ -57,6 +58,8 @@ def untouched(candidate: RawGreenlet, hub: Hub) -> bool:
     """Whether it has no attributes of the user's, no weak references, and its own hub as parent."""
     return (
         not candidate.__dict__
+        and candidate.hub is hub
+        and candidate.loop is hub.loop
         and candidate.switch_out is None
         and candidate.parent is hub
         and not getweakrefcount(candidate)

@@ -51,16 +51,16 @@ def report(
     # Imported here: it costs several milliseconds, and most programs never print a traceback.
     import traceback
 
-    lines = [f"{kind.__name__}\n"] if value is None else traceback.format_exception(kind, value, tb)
-    lines.append(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    if context is None:
-        lines.append("\n")
-    else:
-        lines.append(f" {_describe(context, format_context)} failed with {kind.__name__}\n\n")
     try:
+        lines = [f"{kind.__name__}\n"] if value is None else traceback.format_exception(kind, value, tb)
+        lines.append(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        if context is None:
+            lines.append("\n")
+        else:
+            lines.append(f" {_describe(context, format_context)} failed with {kind.__name__}\n\n")
         stream.write("".join(lines))
     except Exception:
-        pass  # the stream is broken: there is nobody left to tell, and the loop must go on
+        pass  # the stream is broken, or the exception cannot be told: nobody is left to tell, and the loop must go on
 
 
 def _describe(context: object, format_context: Any) -> str:

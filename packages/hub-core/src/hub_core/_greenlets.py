@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> greenlet:
     """Run `function(*args, **kwargs)` in a new greenlet, soon: when the current one parks, after those spawned before.
 
-    What it returns is dropped; an exception goes to `Hub.handle_error`.
+    What it returns is dropped; an exception goes to `Hub.handle_error`.  Keep the greenlet if its identity matters: a
+    function whose greenlet was dropped before it started may run in another one (see `_carriers`).
     Call from: any greenlet, or a callback.  Switches: never.  Raises TypeError if `function` is not callable.
     """
     if not callable(function):

@@ -13,7 +13,7 @@ and fit to be switched to.
 Rule 2: whoever hands over writes the receiver's name into `_running`; whoever wakes up under another name was resumed
 by a stranger, and takes his own entry out of the lane.
 Rule 3: an entry leaves a lane by `x = lane[0]; del lane[0]`, and the next call is the switch.  None of these is a
-point where CPython runs signal handlers, so Ctrl-C loses nobody (test_signals.py).
+point where CPython runs signal handlers, so Ctrl-C loses nobody here (test_signals.py).
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Hub(HubBase):
         "_held",
         "_left",
         "_load",
+        "_may_carry",
         "_new",
         "_ready",
         "_round",
@@ -91,6 +92,7 @@ class Hub(HubBase):
         self._carrier: RawGreenlet | None = None
         self._carrying: RawGreenlet | None = None
         self._load: Any = None
+        self._may_carry = True
         _storage.local.watch(self)
 
     # -- parking ----------------------------------------------------------------------------------------------------
@@ -248,10 +250,19 @@ class Hub(HubBase):
             )
         try:
             while True:
-                self._serve()
-                self._throw_to_parent(LoopExit("This operation would block forever", self, []))
+                try:
+                    while True:
+                        self._serve()
+                        self._throw_to_parent(LoopExit("This operation would block forever", self, []))
+                except HubDestroyed:
+                    raise
+                except BaseException as error:
+                    self._loop_failed(error)
         except HubDestroyed:
             return
+        except BaseException as error:  # the jump back of a loop is a point where an interrupt may arise, too
+            self._loop_failed(error)
+            self.run()
 
     def _serve(self) -> None:
         """Turn and hand over, until nobody is ready and the loop has nothing left."""
@@ -284,6 +295,7 @@ class Hub(HubBase):
     def _hand_over(self) -> None:
         """Start what is new, then hand over to the ready, until there are none or the budget is spent."""
         ready, new = self._ready, self._new
+        self._may_carry = greenlets.gettrace() is None  # who traces switches shall see those of each greenlet
         self._left = self._budget.open(self.loop.now())
         self._held = 0
         while ready or new:
@@ -308,19 +320,18 @@ class Hub(HubBase):
                     self._greenlet_failed(error)
 
     def _start_next(self) -> None:
-        entry = self._new[0]
-        del self._new[0]
-        function, args, kwargs = entry[1], entry[2], entry[3]
-        if function is None:
-            victim = self._running = entry[0]
-            if not victim.dead:
-                victim.throw(*args)
-        elif self._carriers.can_be_carried(entry, self):
-            self._carry(function, args, kwargs)
-        else:
-            started = self._running = entry[0]
-            del entry  # else our frame would keep a greenlet alive that lives longer than this
-            started.switch(*args, **kwargs)
+        new = self._new
+        entry = new[0]
+        if self._may_carry and self._carriers.can_be_carried(entry, self):
+            self._carry()
+            return
+        chosen, function, args, kwargs = entry
+        del entry, new[0]  # else our frame would keep what the entry holds alive for as long as the greenlet runs
+        self._running = chosen
+        if function is not None:
+            chosen.switch(*args, **kwargs)
+        elif not chosen.dead:
+            chosen.throw(*args)
 
     def _greenlet_failed(self, error: BaseException) -> None:
         """A greenlet died of `error`, and it came to us as its parent: it was the one that ran last."""
@@ -331,15 +342,16 @@ class Hub(HubBase):
 
     # -- carriers: see _carriers ------------------------------------------------------------------------------------
 
-    def _carry(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Have a carrier run a function whose own greenlet nobody holds."""
+    def _carry(self) -> None:
+        """Have a carrier run the next new function, whose own greenlet nobody holds."""
         carrier = self._carrier
         if carrier is None:
             carrier = make_raw(self._carrier_loop, self)
         self._carrier = None
-        self._load = function, args, kwargs
         self._carrying = self._running = carrier
         try:
+            self._load = self._new[0][1:]
+            del self._new[0]
             carrier.switch()
         finally:
             self._carrying = None
@@ -351,8 +363,10 @@ class Hub(HubBase):
             function, args, kwargs = self._load
             self._load = None
             holders = getrefcount(me)
-            function(*args, **kwargs)
-            function = args = kwargs = None
+            try:
+                function(*args, **kwargs)
+            finally:
+                function = args = kwargs = None  # a traceback keeps this frame
             if self._carrying is not me or getrefcount(me) != holders or not self._carriers.untouched(me, self):
                 return
             if me.gr_context is not None:
@@ -364,7 +378,7 @@ class Hub(HubBase):
     def _load_next(self) -> bool:
         """Whether the next function of this round can be carried too; then it is loaded, and no switch is needed."""
         new = self._new
-        if not self._round or not self._carriers.can_be_carried(new[0], self) or not self._spend(len(new) - 1):
+        if not (self._round and self._carriers.can_be_carried(new[0], self) and self._spend(len(new) - 1)):
             return False
         self._round -= 1
         self._load = new[0][1:]

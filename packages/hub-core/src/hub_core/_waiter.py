@@ -91,8 +91,11 @@ class Waiter:
         if greenlet is None:
             self._outcome = value
         elif self._outcome is NOTHING:
-            if hub.loop.sleeping:  # we are a signal handler inside the poll
-                hub.loop.wakeup()
+            loop = hub.loop
+            if loop is None:
+                hub.refuse(f"switch {self!r}", "a Waiter of this thread's hub")
+            if loop.sleeping:  # we are a signal handler inside the poll
+                loop.wakeup()
             self._outcome = value
             hub._ready.append(greenlet)  # right behind the store: no signal handler comes between the two
         else:
@@ -164,6 +167,8 @@ class Waiter:
 
     def clear(self) -> None:
         """Forget the stored outcome, so that the waiter can be used for another wait."""
+        if get_ident() != self.hub.thread_ident:
+            self.hub.refuse(f"clear {self!r}", "hub.loop.run_callback_threadsafe(waiter.clear)")
         if self.greenlet is None:
             self._outcome = NOTHING
         elif type(self._outcome) is _Pair:

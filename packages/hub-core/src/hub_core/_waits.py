@@ -104,10 +104,11 @@ def _timeout_error(timeout_exc: BaseException | type[BaseException] | None) -> B
 class FdWaiter:
     """Waits for one file descriptor that its user opens and closes: the kernel is asked once, then never again.
 
-    Readiness is latched.  So wait, then read; and after a read that came back short, or raised BlockingIOError, say
-    `clear_read`: the next `wait_read` then parks at once, without a read that is bound to fail.  The same for
-    writing.  `close` before the fd is closed: greenlets that still wait get an OSError (EBADF), and a new file under
-    the old number gets no stale event.
+    Readiness is latched.  So wait, then read; and after a read that raised BlockingIOError say `clear_read`, on a
+    byte stream (TCP, a pipe) also after one that came back short: the next `wait_read` then parks at once, without a
+    read that is bound to fail.  Of datagrams a short one proves nothing.  The same for writing.  `close` before the
+    fd is closed: greenlets that still wait get an OSError (EBADF), and a new file under the old number gets no stale
+    event.
 
     One greenlet may wait to read and one to write.  The fd must be non-blocking.
     Call from: greenlets of the hub's thread.

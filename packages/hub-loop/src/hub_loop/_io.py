@@ -128,6 +128,11 @@ class Registration:
                 self.ready = self._stuck = BOTH
                 self._loop._always_ready[self.fd] = self
 
+    def _arm_again(self) -> None:
+        """Have edges that were told and lost told again."""
+        if self._armed & EDGE and self.fd >= 0:
+            self._poller.watch(self.fd, self._armed)
+
     def _settle(self) -> None:
         """Ask for less, after an event that nobody wants."""
         if self._always:  # nothing is armed

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from _thread import get_ident
+from types import MethodType
 
 from hub_loop import _io, _phases, pollers
 from hub_loop._callback import Callback
@@ -89,7 +90,7 @@ class Loop(Turn):
             return False
         entry = queue[0]
         func = entry.callback
-        if func is None or type(entry) is not Callback or getattr(func, "__func__", None) not in marks:
+        if type(entry) is not Callback or type(func) is not MethodType or func.__func__ not in marks:
             return False
         del queue[0]
         try:
@@ -103,7 +104,11 @@ class Loop(Turn):
     def wakeup(self) -> None:
         """End the poll that blocks now.  Call from: any thread or signal handler.  Switches: never."""
         self.sleeping = False  # whoever comes after us need not write again
-        self._wakeup.wake()
+        try:
+            self._wakeup.wake()
+        except BaseException:  # an interrupt in our thread, which need not be the loop's
+            self.sleeping = True
+            raise
 
     # -- watchers ---------------------------------------------------------------------------------------------------
 

@@ -94,14 +94,20 @@ class TimerQueue:
         """Queue the callbacks of all timers whose deadline is not after `now`."""
         heap = self.heap
         while heap and heap[0][0] <= now:
-            entry = heappop(heap)
+            entry = heap[0]
             timer = entry[2]
             if timer._entry is entry:
+                # From here to the queue there is no point where an interrupt could arise; popped is what is a corpse
+                # by then.
                 timer._entry = None
+                self.corpses += 1
                 timer._pending = True
-                timer.loop._enqueue(timer)
-            else:
-                self.corpses -= 1
+                if timer._priority:
+                    timer.loop._ranked.append(timer)
+                else:
+                    timer.loop._queue.append(timer)
+            heappop(heap)
+            self.corpses -= 1
 
 
 class Timer(Watcher):
@@ -112,8 +118,11 @@ class Timer(Watcher):
     def __init__(
         self, loop: Loop, after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None
     ) -> None:
-        if not repeat >= 0.0:
-            raise ValueError(f"repeat must be 0 (once) or a positive number of seconds, got {repeat!r}")
+        try:
+            if not repeat >= 0.0:
+                raise ValueError(f"repeat must be 0 (once) or a positive number of seconds, got {repeat!r}")
+        except TypeError:
+            raise TypeError(f"repeat must be a number of seconds, got {repeat!r}") from None
         if after != after:
             raise ValueError("after must be a number of seconds, got nan")
         # Written out rather than inherited: timers are made and dropped by the million (benchmarks/bench_timers.py).

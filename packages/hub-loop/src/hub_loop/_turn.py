@@ -20,6 +20,7 @@ A turn, step by step:
 Rule 1: the turn switches nowhere, and what a callback raises goes to one place, `handle_error`.
 Rule 2: an entry leaves a queue by `del queue[0]`, in the same breath as it is looked at.  That is not a call, so no
 signal handler can run, and no KeyboardInterrupt arise, between the taking of an entry and its use (test_signals.py).
+An interrupt that comes once a callback is entered is that callback's, be it at its first instruction.
 Rule 3: `_thread` is the one test of every public call: another thread never matches it, and a destroyed loop matches
 nobody.
 """
@@ -90,12 +91,10 @@ class Turn:
         if get_ident() != self._thread:
             self._refuse("run it")
         if self._running:
-            raise RuntimeError(
-                f"{self!r} is running already; a callback, or a greenlet beside its hub, cannot run it again"
-            )
+            raise RuntimeError(f"{self!r} is running already; a callback cannot run it again")
         self._running, self._broken = True, False
         try:
-            while nowait or once or self._anything_left():
+            while nowait or self._anything_left():
                 try:
                     self._turn(nowait)
                 except HubDestroyed:
@@ -183,8 +182,15 @@ class Turn:
         return min(max(deadline - self._clock(), 0.0), pollers.LONGEST)
 
     def _poll(self, nowait: bool) -> list[tuple[int, int]]:
-        if nowait or self._queue:
-            return self._poller.poll(0.0)
+        try:
+            return self._poller.poll(0.0) if nowait or self._queue else self._sleep_in_poll()
+        except BaseException:
+            # An interrupt may have come after the kernel had told its edges; it tells each once, unless asked again.
+            for registration in list(self._registrations.values()):
+                registration._arm_again()
+            raise
+
+    def _sleep_in_poll(self) -> list[tuple[int, int]]:
         # First say that we sleep, then look whether there is anything to do: see _wakeup.  A signal handler that
         # starts a timer after the look writes to the wake fd; one that starts it before is seen (test_signals.py).
         self.sleeping = True
@@ -200,11 +206,12 @@ class Turn:
         inbox = self._wakeup.inbox
         for _ in range(len(inbox)):
             entry = inbox[0]
-            del inbox[0]
             if isinstance(entry, Callback):
+                del inbox[0]
                 self._queue.append(entry)
             else:
-                entry._arrived()
+                entry._arrived()  # may be repeated, if an interrupt comes before the next line
+                del inbox[0]
 
     def _run_queue(self) -> None:
         queue = self._queue
@@ -255,17 +262,13 @@ class Turn:
         except BaseException as error:
             self._callback_failed(watcher, error)
 
-    def _enqueue(self, watcher: Watcher) -> None:
-        if watcher._priority:
-            self._ranked.append(watcher)
-        else:
-            self._queue.append(watcher)
-
     # -- errors -----------------------------------------------------------------------------------------------------
 
     def _callback_failed(self, entry: Callback | Watcher, error: BaseException) -> None:
         if isinstance(entry, Callback):
             entry.args = None
+        elif entry._pending:  # an interrupt that came before the watcher could look: its event is still to be told
+            self._queue.appendleft(entry)
         else:
             entry._failed()
         if isinstance(error, HubDestroyed):

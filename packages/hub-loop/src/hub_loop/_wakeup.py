@@ -126,9 +126,9 @@ class Async(Watcher):
     def _arrived(self) -> None:
         """Taken from the inbox by the turn: from here on a new `send` is a new event."""
         if self._sent:
-            self._sent = False
             if self._active:
                 self._fire()
+            self._sent = False
 
     @property
     def pending(self) -> bool:

@@ -106,8 +106,12 @@ class Watcher:
     def _fire(self) -> None:
         """The event has happened: queue the callback, once."""
         if not self._pending:
+            # Not by a method of the loop: between here and the queue there must be no call that an interrupt could end.
             self._pending = True
-            self.loop._enqueue(self)
+            if self._priority:
+                self.loop._ranked.append(self)
+            else:
+                self.loop._queue.append(self)
 
     def _run(self) -> None:
         """Deliver the event; called by the loop's batch.  What the callback raises is the batch's business."""
@@ -167,6 +171,8 @@ class Watcher:
     def ref(self, ref: bool) -> None:
         ref = bool(ref)
         if ref != self._ref:
+            if get_ident() != self.loop._thread and self.loop._thread:
+                self.loop._refuse(f"set ref of {self!r}", "loop.run_callback_threadsafe")
             self._ref = ref
             if self._active:
                 self.loop._refs += 1 if ref else -1
@@ -202,4 +208,6 @@ def _short(args: tuple[Any, ...] | None) -> str:
 
 
 def _clamp(priority: int) -> int:
+    if not isinstance(priority, int):
+        raise TypeError(f"priority must be an integer from {MINPRI} to {MAXPRI}, or None, got {priority!r}")
     return max(MINPRI, min(MAXPRI, priority))
