@@ -326,7 +326,7 @@ class Hub(HubBase):
             self._carry()
             return
         chosen, function, args, kwargs = entry
-        del entry, new[0]  # else our frame would keep what the entry holds alive for as long as the greenlet runs
+        del new[0]
         self._running = chosen
         if function is not None:
             chosen.switch(*args, **kwargs)
