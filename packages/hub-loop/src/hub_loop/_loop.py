@@ -101,15 +101,6 @@ class Loop(Turn):
             self._callback_failed(entry, error)
         return True
 
-    def wakeup(self) -> None:
-        """End the poll that blocks now.  Call from: any thread or signal handler.  Switches: never."""
-        self.sleeping = False  # whoever comes after us need not write again
-        try:
-            self._wakeup.wake()
-        except BaseException:  # an interrupt in our thread, which need not be the loop's
-            self.sleeping = True
-            raise
-
     # -- watchers ---------------------------------------------------------------------------------------------------
 
     def io(self, fd: int, events: int, ref: bool = True, priority: int | None = None) -> _io.Io:

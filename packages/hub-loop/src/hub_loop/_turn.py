@@ -202,6 +202,15 @@ class Turn:
         finally:
             self.sleeping = False
 
+    def wakeup(self) -> None:
+        """End the poll that blocks now.  Call from: any thread or signal handler.  Switches: never."""
+        self.sleeping = False  # whoever comes after us need not write again
+        try:
+            self._wakeup.wake()
+        except BaseException:  # an interrupt in our thread, which need not be the loop's
+            self.sleeping = True
+            raise
+
     def _take_inbox(self) -> None:
         inbox = self._wakeup.inbox
         for _ in range(len(inbox)):
