@@ -99,3 +99,23 @@ def test_a_callback_that_answers_to_every_name_is_left_to_the_hub(hub: Hub) -> N
     hub.loop.run_callback(strange)
     sleep(0.001)
     assert strange.called == 1
+
+
+def test_an_interrupt_between_two_statements_of_the_hub_surfaces_in_main_and_does_not_end_the_hub(hub: Hub) -> None:
+    serve, interrupts = Hub._serve, [KeyboardInterrupt("first"), KeyboardInterrupt("second")]
+
+    class Interrupted(Hub):
+        def _serve(self) -> None:
+            if interrupts:
+                raise interrupts.pop(0)
+            serve(self)
+
+    loop = hub.loop
+    fresh = Interrupted(loop)
+    fresh.exception_stream = cast("Any", None)
+    for text in ("first", "second"):
+        with pytest.raises(KeyboardInterrupt, match=text):
+            fresh.join()
+    assert not fresh.dead
+    assert fresh.join()
+    fresh.destroy(destroy_loop=False)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from hub_api import HubDestroyed
 from hub_loop import READ, Loop
 from hub_loop.testing import ManualClock, active_watchers
-
-if TYPE_CHECKING:
-    pass
 
 
 class Errors:

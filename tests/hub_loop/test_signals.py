@@ -6,11 +6,13 @@ of the test is active: a poll that is not woken would last an hour.
 
 from __future__ import annotations
 
+import heapq
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -233,3 +235,58 @@ def test_a_timer_started_by_a_signal_between_the_choice_of_the_sleep_and_the_pol
     loop.unref()
     later.close()
     assert fired == [1.0]
+
+
+# -- interrupts, at the very statement ---------------------------------------------------------------------------------
+
+
+def test_an_interrupt_right_behind_the_taking_of_a_due_timer_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock()
+    loop = Loop(clock=clock)
+    fired: list[int] = []
+    for number in range(3):
+        loop.timer(1.0).start(fired.append, number)
+    loop.run(nowait=True)
+    clock.advance(2.0)
+
+    def pop_and_be_interrupted(heap: list[Any]) -> Any:
+        monkeypatch.undo()
+        heapq.heappop(heap)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hub_loop._timers.heappop", pop_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(nowait=True)
+    loop.run()
+    assert fired == [0, 1, 2]
+    loop.destroy()
+
+
+def test_an_interrupt_right_behind_the_poll_loses_no_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop()
+    near, far = socket.socketpair()
+    with near, far:
+        told: list[int] = []
+        registration = loop.register(near.fileno(), told.append)
+        loop.run(nowait=True)
+        registration.clear(READ)
+        registration.want(READ)
+        far.send(b"x")
+        poll = loop._poller.poll
+
+        class Interrupted:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(poller, name)
+
+            def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+                loop._poller = poller
+                poll(timeout)
+                raise KeyboardInterrupt
+
+        poller, loop._poller = loop._poller, cast("Any", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(nowait=True)
+        loop.run(nowait=True)
+        assert told == [READ]
+        registration.close()
+    loop.destroy()
