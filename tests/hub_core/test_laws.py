@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 PACKAGES = Path(__file__).parents[2] / "packages"
 SWITCHER = "hub_core/_hub.py"
 MARKERS = {
-    ("hub_core/_waits.py", "self._reader"),
-    ("hub_core/_waits.py", "self._writer"),
     ("hub_core/_base.py", "callback.__self__"),  # of a watcher that Hub.wait started: its Waiter
     ("greenlet_hub/_demo.py", "self._all_gone"),
 }
@@ -107,7 +105,7 @@ def test_the_guard_finds_each_way_to_switch_a_greenlet(line: str) -> None:
         "waiter.switch(1)",
         "timer.start(waiter.throw, error)",
         "self._parked.popleft().waiter.switch(None)",
-        "self._reader.switch(None)",
+        "self._waiter.switch(None)",
         "class Waiter:\n    def switch_args(self, *args):\n        self.switch(args)",
         "class IWaiter:\n    def switch(self, value): ...",
     ],

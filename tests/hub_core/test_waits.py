@@ -14,6 +14,8 @@ from hub_core import (
     ConcurrentObjectUseError,
     FdWaiter,
     Hub,
+    InvalidSwitchError,
+    InvalidThreadUseError,
     Waiter,
     idle,
     kill,
@@ -28,7 +30,7 @@ from hub_core import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.hub_core.conftest import Reports
+    from tests.hub_core.conftest import Elsewhere, Reports
 
     from hub_loop.testing import FakePoller, ManualClock
 
@@ -647,3 +649,49 @@ def test_an_fd_waiter_made_before_connect_does_not_take_the_hang_up_of_the_uncon
             owned.wait_read(timeout=5)
             assert client.recv(1) == b"x"
         owned.close()
+
+
+def test_a_stranger_that_resumes_a_reader_is_named_and_the_fd_waiter_stays_fit(
+    each_hub: Hub, owned: FdWaiter, pair: Pair
+) -> None:
+    caught: list[str] = []
+
+    def read() -> None:
+        try:
+            owned.wait_read()
+        except InvalidSwitchError as error:
+            caught.append(str(error))
+
+    reader = spawn_raw(read)
+    sleep(0)
+    each_hub.loop.run_callback(reader.switch)
+    sleep(0.001)
+    assert len(caught) == 1
+    assert f"{id(reader):#x}" in caught[0]
+    assert "not greenlet.switch()" in caught[0]
+    spawn_raw(pair[1].send, b"x")
+    owned.wait_read()
+    assert pair[0].recv(1) == b"x"
+
+
+def test_an_fd_waiter_refuses_another_thread_and_a_destroyed_hub(
+    each_hub: Hub, owned: FdWaiter, elsewhere: Elsewhere
+) -> None:
+    with pytest.raises(InvalidThreadUseError, match="wait on <FdWaiter"):
+        elsewhere(owned.wait_read)
+    each_hub.destroy()
+    with pytest.raises(ValueError, match="destroyed"):
+        owned.wait_read()
+
+
+def test_a_reader_killed_in_the_turn_of_its_event_leaves_the_event_to_the_next(
+    each_hub: Hub, owned: FdWaiter, pair: Pair
+) -> None:
+    reader = spawn_raw(owned.wait_read)
+    sleep(0)
+    pair[1].send(b"x")
+    each_hub.loop.run_callback(kill, reader)  # runs after the event has made the reader ready, and before it resumes
+    sleep(0.001)
+    assert reader.dead
+    owned.wait_read(timeout=5)
+    assert pair[0].recv(1) == b"x"

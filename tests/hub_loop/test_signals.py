@@ -214,7 +214,7 @@ def test_a_timer_started_by_a_signal_between_the_choice_of_the_sleep_and_the_pol
     sooner, later = loop.timer(1.0), loop.timer(LONGEST)
     choose = loop._time_to_sleep
 
-    def choose_and_be_interrupted() -> float | None:
+    def choose_and_be_interrupted() -> float:
         timeout = choose()
         if not fired and not sooner.active:
             signal.raise_signal(signal.SIGUSR1)

@@ -11,6 +11,7 @@ from hub_api import (
     InvalidThreadUseError,
     LoopExit,
 )
+from hub_core._fds import FdWaiter
 from hub_core._greenlets import kill, spawn_raw
 from hub_core._hub import Hub, sleep
 from hub_core._local import (
@@ -25,7 +26,7 @@ from hub_core._local import (
 )
 from hub_core._report import wait_reason
 from hub_core._waiter import Waiter
-from hub_core._waits import FdWaiter, idle, wait_on_watcher, wait_read, wait_readwrite, wait_write
+from hub_core._waits import idle, wait_on_watcher, wait_read, wait_readwrite, wait_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
