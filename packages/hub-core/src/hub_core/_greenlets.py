@@ -9,7 +9,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from hub_api import InvalidThreadUseError
 from hub_core._local import this_hub
-from hub_core._raw import make_raw
+from hub_core._raw import RawGreenlet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,18 @@ def spawn_raw(function: Callable[P, object], /, *args: P.args, **kwargs: P.kwarg
     if not callable(function):
         raise TypeError(f"cannot spawn {function!r}: it must be callable")
     hub = this_hub()
-    spawned = make_raw(function, hub)
-    hub.start_soon(spawned, function, args, kwargs)
+    # `make_raw` and `Hub.start_soon`, written out: 0.5 us of 2.9 (benchmarks/bench_spawn.py).
+    spawned = RawGreenlet(function, hub)
+    spawned.hub = hub
+    spawned.loop = loop = hub.loop
+    spawned.switch_out = None
+    if loop is None:
+        hub.refuse(f"spawn {function!r}")
+    if loop.sleeping:
+        loop.wakeup()
+    hub._new.append((spawned, function, args, kwargs))
+    if hub._left:
+        hub._hold()
     return spawned
 
 

@@ -205,7 +205,11 @@ class Hub(HubBase):
         if self.loop.sleeping:
             self.loop.wakeup()
         self._new.append(entry)
-        # The next greenlet that parks shall switch to us; see `_extend`.
+        if self._left:
+            self._hold()
+
+    def _hold(self) -> None:
+        """Something is new: the next greenlet that parks shall switch to us; see `_extend`."""
         self._held += self._left
         self._left = 0
 
@@ -378,7 +382,12 @@ class Hub(HubBase):
     def _load_next(self) -> bool:
         """Whether the next function of this round can be carried too; then it is loaded, and no switch is needed."""
         new = self._new
-        if not (self._round and self._carriers.can_be_carried(new[0], self) and self._spend(len(new) - 1)):
+        if not self._round or not self._carriers.can_be_carried(new[0], self):
+            return False
+        # `_spend`, written out for the usual case: more are new, and all that is left is held.
+        if self._held > 1 and not self._left and len(new) > 1:
+            self._held -= 1
+        elif not self._spend(len(new) - 1):
             return False
         self._round -= 1
         self._load = new[0][1:]

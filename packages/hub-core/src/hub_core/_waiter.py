@@ -129,8 +129,8 @@ class Waiter:
             hub = self.hub
             current = getcurrent()
             # A raw greenlet of the same hub is in the right thread; to ask for the thread's number costs 30 ns more.
-            if hub.loop is None or (
-                (type(current) is not RawGreenlet or current.hub is not hub) and get_ident() != hub.thread_ident
+            if (type(current) is not RawGreenlet or current.hub is not hub or hub.loop is None) and (
+                get_ident() != hub.thread_ident or hub.loop is None
             ):
                 hub.refuse(f"wait on {self!r}", "a Waiter of this thread's hub")
             if self.greenlet is not None:
@@ -141,14 +141,9 @@ class Waiter:
             try:
                 hub.park(current, self)
             except BaseException:
-                # The wait was cut short.  If a delivery was under way, it stays as what is stored.
-                if self._outcome is not NOTHING:
-                    if type(self._outcome) is _Pair:
-                        self._outcome = self._outcome.first
-                    hub.forget_ready(current)
+                self._cut_short(current)
                 raise
-            finally:
-                self.greenlet = None
+            self.greenlet = None
             outcome = self._outcome
             self._outcome = NOTHING
             if type(outcome) is _Pair:
@@ -158,6 +153,14 @@ class Waiter:
         if type(outcome) is _Thrown:
             _raise(*outcome.args)
         return outcome
+
+    def _cut_short(self, current: greenlet) -> None:
+        """The wait of `current` ends by an exception.  If a delivery was under way, it stays as what is stored."""
+        if self._outcome is not NOTHING:
+            if type(self._outcome) is _Pair:
+                self._outcome = self._outcome.first
+            self.hub.forget_ready(current)
+        self.greenlet = None
 
     def _raise_invalid_switch(self, current: greenlet) -> NoReturn:
         raise InvalidSwitchError(

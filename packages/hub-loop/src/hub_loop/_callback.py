@@ -2,6 +2,8 @@
 
 Receives: a function and its arguments.  Gives: the object that `run_callback` returns.
 Rule: the loop clears `callback` before the call and `args` after it, so that truth means "queued or running".
+A post is a callback from another thread or a signal handler.  It runs like any other; it has a name of its own because
+a forked child must not run what its parent's threads have posted.
 """
 
 from __future__ import annotations
@@ -41,3 +43,9 @@ class Callback:
             return f"<callback at {id(self):#x} stopped>"
         state = "running" if self.callback is None else "pending"
         return f"<callback at {id(self):#x} {state} callback={self.callback!r} args={self.args!r}>"
+
+
+class Post(Callback):
+    """A call queued by `run_callback_threadsafe`."""
+
+    __slots__ = ()

@@ -10,7 +10,7 @@ from _thread import get_ident
 from types import MethodType
 
 from hub_loop import _io, _phases, pollers
-from hub_loop._callback import Callback
+from hub_loop._callback import Callback, Post
 from hub_loop._timers import Timer
 from hub_loop._turn import Turn
 from hub_loop._wakeup import Async
@@ -75,13 +75,13 @@ class Loop(Turn):
             raise TypeError(f"cannot run {func!r}: a callback must be callable")
         if self._thread == 0:
             self._refuse("post to it")
-        callback: Callback = _new(Callback)  # as in run_callback
-        callback.callback = func
-        callback.args = args
-        self._wakeup.inbox.append(callback)
+        post: Post = _new(Post)  # as in run_callback
+        post.callback = func
+        post.args = args
+        self._queue.append(post)  # which is one step for the interpreter, whatever thread makes it
         if self.sleeping:
             self.wakeup()
-        return callback
+        return post
 
     def run_mark(self, marks: Container[object], /) -> bool:
         """Run the oldest queued callback now if it is a method whose function is in `marks`."""
@@ -90,7 +90,7 @@ class Loop(Turn):
             return False
         entry = queue[0]
         func = entry.callback
-        if type(entry) is not Callback or type(func) is not MethodType or func.__func__ not in marks:
+        if type(func) is not MethodType or func.__func__ not in marks or not isinstance(entry, Callback):
             return False
         del queue[0]
         try:

@@ -9,7 +9,7 @@ A turn, step by step:
    fd that is always ready is watched, or if nothing is referenced; else until the next deadline.
 3. poll.
 4. fds: each registration latches readiness, tells its owner, and queues the callbacks of its watchers.
-5. The inbox (other threads, signal handlers) is moved into the queue.
+5. The inbox (async watchers that other threads or signal handlers have sent) is moved into the queue.
 6. The clock is read.
 7. Due timers are queued, oldest deadline first.
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.
@@ -32,7 +32,7 @@ from collections import deque
 
 from hub_api import HubDestroyed, InvalidThreadUseError
 from hub_loop import _io, _phases, pollers
-from hub_loop._callback import Callback
+from hub_loop._callback import Callback, Post
 from hub_loop._timers import TimerQueue
 from hub_loop._wakeup import Async, Wakeup
 from hub_loop._watcher import Watcher
@@ -221,13 +221,8 @@ class Turn:
     def _take_inbox(self) -> None:
         inbox = self._wakeup.inbox
         for _ in range(len(inbox)):
-            entry = inbox[0]
-            if isinstance(entry, Callback):
-                del inbox[0]
-                self._queue.append(entry)
-            else:
-                entry._arrived()  # may be repeated, if an interrupt comes before the next line
-                del inbox[0]
+            inbox[0]._arrived()  # may be repeated, if an interrupt comes before the next line
+            del inbox[0]
 
     def _run_queue(self) -> None:
         queue = self._queue
@@ -239,7 +234,8 @@ class Turn:
                 entry = queue[0]
                 del queue[0]
                 try:
-                    if type(entry) is Callback:
+                    kind = type(entry)
+                    if kind is Callback or kind is Post:
                         func = entry.callback
                         if func is not None:
                             args = entry.args

@@ -1,10 +1,11 @@
 """Wake-ups from outside: other threads and signal handlers reach a loop through this door only.
 
-Receives: callbacks and async watchers, from any thread.  Gives: the same, in order, to the turn.
+Receives: async watchers, from any thread.  Gives: the same, in order, to the turn; and the end of its poll.
 
-A poster appends to the inbox, then looks whether the loop sleeps, and if so writes to the wake fd.  The loop says that
-it sleeps, then looks into the inbox, then polls.  Whichever comes second sees what the other did, so nothing is left
-lying.  Posters that find the loop awake, or find that another has written already, make no system call.
+A poster appends to the loop's queue (a callback) or to the inbox (an async watcher), then looks whether the loop
+sleeps, and if so writes to the wake fd.  The loop says that it sleeps, then looks into both, then polls.  Whichever
+comes second sees what the other did, so nothing is left lying.  Posters that find the loop awake, or find that another
+has written already, make no system call.
 
 Rule: the fd is written and closed under one lock, so nobody writes into a number that was closed and reused.  The
 lock is re-entrant because a signal handler may post while its own thread is posting.
@@ -23,7 +24,6 @@ from hub_loop.pollers import EDGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from hub_loop._callback import Callback
     from hub_loop._loop import Loop
     from hub_loop.pollers import Poller
 
@@ -34,7 +34,7 @@ class Wakeup:
     __slots__ = ("_drain", "_ends", "_lock", "fd", "inbox")
 
     def __init__(self, poller: Poller) -> None:
-        self.inbox: deque[Callback | Async] = deque()
+        self.inbox: deque[Async] = deque()
         self._lock = RLock()
         self._ends: tuple[socket.socket, ...] = ()
         if hasattr(os, "eventfd"):
