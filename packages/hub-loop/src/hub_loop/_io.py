@@ -3,12 +3,13 @@
 Receives: `(fd, events)` from the poller, `start`/`stop` from watchers, `want`/`clear` from an owner.  Gives: queued
 callbacks, and `notify(events)` to the owner.
 
-Two kinds of users, one record per fd:
+Three kinds of users, one record per fd:
 
 - Strangers' fds: io watchers.  The kernel is asked for the union of what active watchers want and reports states, so
   a watcher calls back in every turn in which its fd is ready.  Wanting more is told to the kernel at once, so that its
   refusal is an error at the call; wanting less only when an event comes that nobody wants.  Stop and start around each
   wait so cost no system call.
+- The loop's own machinery, `InternalFd`: a function is called in each turn in which the fd is readable.
 - An owner's fd: `Loop.register`.  Where the poller can, the kernel is asked once, for changes in both directions, and
   is never asked again; readiness is latched in `ready`.  Where it cannot (poll, select), what is wanted is armed and
   disarmed.
@@ -210,6 +211,31 @@ class Registration:
     def __repr__(self) -> str:
         where = f"fd={self.fd}" if self.fd >= 0 else "closed"
         return f"<registration {where} ready={mask_text(self.ready)} wanted={mask_text(self._wanted)}>"
+
+
+class InternalFd(Registration):
+    """An fd that the loop's own machinery made: calls `noticed` in each turn in which it is readable.
+
+    Nobody sees it: it is no watcher, keeps no `run` from returning, and is called where fds are dispatched, before the
+    batch.  `evict` takes it out; whoever made the fd closes it after that.
+    """
+
+    __slots__ = ("_noticed",)
+
+    def __init__(self, loop: Loop, fd: int, noticed: Callable[[], object]) -> None:
+        super().__init__(loop, loop._poller, fd)
+        self._noticed = noticed
+        stale = loop._registrations.get(fd)
+        if stale is not None:  # a stranger's fd that was closed without `closing_fd`, and whose number we were given
+            stale.evict()
+        self._arm(afresh=True)
+        loop._registrations[fd] = self
+
+    def _interest(self) -> int:
+        return READ
+
+    def deliver(self, events: int) -> None:
+        self._noticed()
 
 
 class Io(Watcher):

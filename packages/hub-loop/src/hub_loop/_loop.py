@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
     from typing import TypeVarTuple
 
+    from hub_loop._children import Child
+    from hub_loop._signals import Signal
     from hub_loop.pollers import Poller
 
     Ts = TypeVarTuple("Ts")
@@ -139,6 +141,35 @@ class Loop(Turn):
             self._refuse("make a check watcher")
         return _phases.Check(self, ref, priority)
 
+    def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> Signal:
+        """A watcher for a signal: see `hub_api.ILoop.signal`."""
+        if self._thread == 0:
+            self._refuse("make a signal watcher")
+        from hub_loop._signals import Signal  # brings `signal`, which few programs need
+
+        return Signal(self, signum, ref, priority)
+
+    def child(self, pid: int, trace: bool = False, ref: bool = True) -> Child:
+        """A watcher for the end of a child process: see `hub_api.ILoop.child`."""
+        if self._thread == 0:
+            self._refuse("make a child watcher")
+        from hub_loop._children import Child  # few programs need it
+
+        return Child(self, pid, trace, ref)
+
+    def install_sigchld(self) -> None:
+        """Have the kernel keep the statuses of children: if SIGCHLD is ignored, which drops them, it is no more.
+
+        Child watchers need no handler of SIGCHLD, and one that somebody has set stays.  Without effect outside the main
+        thread, where CPython lets nobody set handlers.
+        """
+        from hub_loop._signals import end_ignoring_children
+
+        end_ignoring_children()
+
+    def reset_sigchld(self) -> None:
+        """Nothing: child watchers have set no handler of SIGCHLD that could be in the way."""
+
     def register(self, fd: int, notify: Callable[[int], object], /) -> _io.Registration:
         """Put `fd` into the poller for life: see `hub_api.ILoopCore.register`."""
         if get_ident() != self._thread:
@@ -236,7 +267,7 @@ class Loop(Turn):
         self._wakeup.close()
         self._poller.close()  # first: what is told below unregisters nothing any more
         watchers: list[Watcher] = [*self._timers.timers()]
-        for table in (self._prepares, self._checks, self._idles, self._asyncs):
+        for table in (self._prepares, self._checks, self._idles, self._asyncs, self._signals, self._children):
             watchers.extend(table)
         for registration in list(self._registrations.values()):
             registration.evict()

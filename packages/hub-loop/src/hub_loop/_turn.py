@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from hub_api import IErrorHandler
+    from hub_loop._children import Child, Sentinel
+    from hub_loop._signals import Signal
     from hub_loop.pollers import Poller
 
 BATCH_SECONDS = 0.005
@@ -77,6 +79,9 @@ class Turn:
         self._checks: dict[_phases.Phase, None] = {}
         self._idles: dict[_phases.Phase, None] = {}
         self._asyncs: dict[Async, None] = {}
+        self._signals: dict[Signal, None] = {}
+        self._children: dict[Child, None] = {}
+        self._sentinels: dict[int, Sentinel] = {}
         self._broken = self._running = False
         self.iteration: int = 0
         self._thread = get_ident()

@@ -1,8 +1,9 @@
 """Wake-ups from outside: other threads and signal handlers reach a loop through this door only.
 
-Receives: async watchers, from any thread.  Gives: the same, in order, to the turn; and the end of its poll.
+Receives: async and signal watchers, the former from any thread.  Gives: the same, in order, to the turn; and the end of
+its poll.
 
-A poster appends to the loop's queue (a callback) or to the inbox (an async watcher), then looks whether the loop
+A poster appends to the loop's queue (a callback) or to the inbox (a watcher), then looks whether the loop
 sleeps, and if so writes to the wake fd.  The loop says that it sleeps, then looks into both, then polls.  Whichever
 comes second sees what the other did, so nothing is left lying.  Posters that find the loop awake, or find that another
 has written already, make no system call.
@@ -34,7 +35,7 @@ class Wakeup:
     __slots__ = ("_drain", "_ends", "_lock", "fd", "inbox")
 
     def __init__(self, poller: Poller) -> None:
-        self.inbox: deque[Async] = deque()
+        self.inbox: deque[Posted] = deque()
         self._lock = RLock()
         self._ends: tuple[socket.socket, ...] = ()
         if hasattr(os, "eventfd"):
@@ -90,8 +91,8 @@ class Wakeup:
             self.close()
 
 
-class Async(Watcher):
-    """Calls back after `send` from any thread: see `hub_api.IAsyncWatcher`."""
+class Posted(Watcher):
+    """A watcher whose event comes through the inbox.  A kind says who posts it, and when."""
 
     __slots__ = ("_sent",)
 
@@ -99,12 +100,33 @@ class Async(Watcher):
         super().__init__(loop, ref, priority)
         self._sent = False
 
+    def _disarm(self) -> None:
+        self._sent = False  # what is still in the inbox does not count
+
+    def _arrived(self) -> None:
+        """Taken from the inbox by the turn: from here on a new post is a new event."""
+        if self._sent:
+            if self._active:
+                self._fire()
+            self._sent = False
+
+    @property
+    def pending(self) -> bool:
+        """True from the event until the callback starts."""
+        return self._pending or self._sent
+
+
+class Async(Posted):
+    """Calls back after `send` from any thread: see `hub_api.IAsyncWatcher`."""
+
+    __slots__ = ()
+
     def _arm(self) -> None:
         self.loop._asyncs[self] = None
 
     def _disarm(self) -> None:
         self.loop._asyncs.pop(self, None)
-        self._sent = False  # what is still in the inbox does not count
+        super()._disarm()
 
     def send(self) -> None:
         """Have the callback called.  Call from: any thread, or a signal handler.  Raises ValueError after `close`."""
@@ -122,15 +144,3 @@ class Async(Watcher):
     def send_ignoring_arg(self, ignored: object, /) -> None:
         """The same as `send`, for places that pass an argument."""
         self.send()
-
-    def _arrived(self) -> None:
-        """Taken from the inbox by the turn: from here on a new `send` is a new event."""
-        if self._sent:
-            if self._active:
-                self._fire()
-            self._sent = False
-
-    @property
-    def pending(self) -> bool:
-        """True from `send` until the callback starts."""
-        return self._pending or self._sent

@@ -314,7 +314,7 @@ class FakePoller:
 def active_watchers(loop: Loop) -> list[Watcher]:
     """The watchers of `loop` that are active: what keeps it going, and what a test has left behind."""
     found: dict[Watcher, None] = dict.fromkeys(loop._timers.timers())
-    for table in (loop._prepares, loop._checks, loop._idles, loop._asyncs):
+    for table in (loop._prepares, loop._checks, loop._idles, loop._asyncs, loop._signals, loop._children):
         found.update(dict.fromkeys(table))
     for registration in loop._registrations.values():
         found.update(dict.fromkeys(registration._watchers))

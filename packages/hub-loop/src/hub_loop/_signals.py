@@ -1,0 +1,271 @@
+"""Signals: the bridge from CPython's signal handlers to the watchers of one signal.
+
+Receives: `start`/`stop` from watchers, and the call of a Python signal handler.  Gives: signal watchers, posted through
+the inbox of their loops.
+
+What one must know about signals (man 7 signal; the docs of CPython's `signal`):
+
+- CPython's own handler, in C, runs in whatever thread the kernel picked and only sets a flag.  The Python handler runs
+  later, in the main thread, between two of its instructions.  So only the main thread can install one, and we watch
+  signals in the main thread only.
+- If the kernel picked the main thread while it sleeps in the poll, the system call ends, the handler runs, and the poll
+  goes on (PEP 475): the handler must wake its loops.  If the kernel picked another thread, which it does when the main
+  thread has a signal to deal with already, or when it was asked to (pthread_kill), the main thread sleeps on, with the
+  flag set.  For that, CPython's C handler writes a byte to the fd of `set_wakeup_fd`, and that is what the `_Door` is.
+- A process has one handler per signal and one wake-up fd.
+
+Rule 1: nothing is stolen.  The handler that was there is put back by the last stop, unless ours was replaced
+meanwhile: then what replaced it stays.  A wake-up fd that somebody else has set stays.
+Rule 2: the bridge of a signal that finds nobody to tell steps aside: it puts the previous handler back and raises the
+signal again.  So a stop that was interrupted, or a loop that was destroyed by another thread, swallows no signal.
+Rule 3: everything here may be interrupted at any statement by the handler of another signal, and what it raises gets
+out; a second `stop`, or the loop's `destroy`, then undoes what was done.
+Rule 4: what the system offers is bound at import: a framework that patches modules does not reach in here.
+"""
+
+from __future__ import annotations
+
+from os import close, getpid, pipe, read, set_blocking
+from signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGKILL, SIGSTOP, getsignal, raise_signal, set_wakeup_fd, valid_signals
+from signal import signal as set_handler
+
+from hub_loop._io import InternalFd
+from hub_loop._wakeup import Posted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+    from hub_loop._loop import Loop
+
+_bridges: dict[int, _Bridge] = {}
+"""By signal number: every bridge that is installed or has watchers."""
+_doors: dict[Loop, _Door] = {}
+"""By loop: the door through which the C handler wakes it."""
+_door: _Door | None = None
+"""The door that loops get now."""
+
+
+class Signal(Posted):
+    """Calls back after the process received a signal: see `hub_api.ISignalWatcher`."""
+
+    __slots__ = ("signum",)
+
+    def __init__(self, loop: Loop, signum: int, ref: bool = True, priority: int | None = None) -> None:
+        if not isinstance(signum, int):
+            raise TypeError(f"signum must be the number of a signal, got {signum!r}; pass signal.SIG...")
+        if signum not in valid_signals():
+            raise ValueError(f"signum must be the number of a signal of this system, got {signum!r}")
+        if signum in (SIGKILL, SIGSTOP):
+            raise ValueError(f"no process can catch signal {signum!r} (SIGKILL, SIGSTOP); watch SIGTERM or SIGTSTP")
+        super().__init__(loop, ref, priority)
+        self.signum: int = signum
+
+    def _arm(self) -> None:
+        bridge = _bridges.get(self.signum) or _Bridge(self.signum)
+        try:
+            bridge.watchers[self] = None  # before the handler is ours: it may be called at once
+            bridge.install(self)
+            self.loop._signals[self] = None
+            _enter(self.loop)
+        except BaseException:
+            self._disarm()
+            raise
+
+    def _disarm(self) -> None:
+        super()._disarm()
+        bridge = _bridges.get(self.signum)
+        if bridge is not None:
+            bridge.watchers.pop(self, None)  # first: from here on a signal is the previous handler's (rule 2)
+            if not bridge.watchers:
+                bridge.uninstall()
+        signals = self.loop._signals
+        signals.pop(self, None)
+        if not signals and self.loop in _doors:
+            _doors[self.loop].remove(self.loop)
+
+    def _caught(self) -> None:
+        """The Python handler was called.  In the main thread, which is the loop's, inside anything that runs there."""
+        if not self._sent:
+            # In this order: `_Bridge.__call__` begins again if an interrupt comes between the two.
+            self.loop._wakeup.inbox.append(self)
+            self._sent = True
+        if self.loop.sleeping:
+            self.loop.wakeup()
+
+    def _forked(self) -> None:
+        """In a forked child, after the loop got a new poller: go on watching, but hear the child's signals only.
+
+        Handlers are inherited, but the pipe is shared: a signal of the child would wake the parent instead.
+        """
+        self._sent = False  # it was sent to the parent, which deals with it
+        door = _doors.get(self.loop)
+        if door is not None and door.pid != getpid():
+            door.remove(self.loop)
+            _enter(self.loop)
+
+    def _details(self) -> str:
+        return f" signum={self.signum!r}"
+
+
+class _Bridge:
+    """The Python handler of one signal: tells the watchers of all loops."""
+
+    __slots__ = ("previous", "signum", "watchers")
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        self.previous: Any = None
+        self.watchers: dict[Signal, None] = {}
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if self.watchers:
+            try:
+                self._tell()
+            except BaseException:  # what the handler of another signal has raised in the middle of it
+                self._tell()
+                raise
+        elif self._is_installed():
+            self.uninstall()
+            raise_signal(signum)
+        elif callable(self.previous):  # called by the handler that replaced us, as if we were still there
+            self.previous(signum, frame)
+
+    def _tell(self) -> None:
+        for watcher in tuple(self.watchers):
+            watcher._caught()
+
+    def _is_installed(self) -> bool:
+        handler: object = getsignal(self.signum)
+        return handler is self
+
+    def install(self, watcher: Signal) -> None:
+        """Become the handler, if somebody else is.  For every start: `signal.signal` also refuses other threads."""
+        previous = getsignal(self.signum)
+        if previous is None:
+            raise ValueError(
+                f"cannot start {watcher!r}: the handler of signal {self.signum} was not set by Python code, and "
+                "so could not be put back; set it to signal.SIG_DFL first, if it is not needed"
+            )
+        if previous is not self:
+            self.previous = previous
+        try:
+            _bridges[self.signum] = self
+            set_handler(self.signum, self)
+        except ValueError:
+            raise ValueError(
+                f"cannot start {watcher!r}: CPython calls signal handlers in the main thread only, and lets no other "
+                "thread set one; watch the signal in the main thread's loop, and post from there by "
+                "run_callback_threadsafe"
+            ) from None
+
+    def uninstall(self) -> None:
+        """Put back what was there before, unless ours was replaced.  Idempotent."""
+        try:
+            if self._is_installed():
+                set_handler(self.signum, self.previous)
+        except ValueError:
+            return  # a loop destroyed from another thread; the next signal finds nobody, in the right thread (rule 2)
+        _bridges.pop(self.signum, None)
+
+
+class _Door:
+    """A pipe that CPython's C handler writes to, whatever thread the signal came in; the loops that watch read it."""
+
+    __slots__ = ("_reader", "_writer", "pid", "readers")
+
+    def __init__(self) -> None:
+        self.pid = getpid()
+        self.readers: dict[Loop, InternalFd] = {}
+        self._reader, self._writer = pipe()
+        set_blocking(self._reader, False)
+        set_blocking(self._writer, False)
+
+    def open(self) -> bool:
+        """Become the process's wake-up fd; False if somebody else has set one, which then stays."""
+        theirs = _set_wakeup(self._writer)
+        return theirs in (-1, self._writer) or not _put_back(theirs)
+
+    def add(self, loop: Loop) -> None:
+        """Have a loop woken by signals."""
+        self.readers[loop] = InternalFd(loop, self._reader, self._drain)
+        _doors[loop] = self
+
+    def remove(self, loop: Loop) -> None:
+        """Undo `add`; the pipe goes with the last loop."""
+        reader = self.readers.get(loop)
+        if reader is not None and reader.fd >= 0:
+            reader.evict()
+        self.readers.pop(loop, None)
+        if not self.readers:
+            self.close()
+        _doors.pop(loop, None)
+
+    def _drain(self) -> None:
+        try:
+            while len(read(self._reader, 4096)) == 4096:
+                pass
+        except BlockingIOError:
+            pass  # a nested loop has read it
+
+    def silence(self) -> None:
+        """Be the process's wake-up fd no more.  Raises ValueError in any thread but the main one."""
+        current = _set_wakeup(-1)
+        if current not in (-1, self._writer):
+            _put_back(current)
+
+    def close(self) -> None:
+        """Give the pipe back; but not in another thread than the main one, where the C handler cannot be told."""
+        global _door
+        try:
+            self.silence()
+        except ValueError:
+            return  # a loop destroyed from another thread; the next start finds the door open
+        if _door is self:
+            _door = None
+        reader, self._reader = self._reader, -1
+        writer, self._writer = self._writer, -1
+        if reader >= 0:
+            close(reader)
+            close(writer)
+
+
+def _enter(loop: Loop) -> None:
+    """Have `loop` woken by signals that come in other threads, if the process's wake-up fd is free or ours."""
+    global _door
+    if loop in _doors:
+        return
+    door = _door
+    if door is not None and door.pid != getpid():  # the parent's
+        door.silence()
+        door = None
+    if door is None:
+        door = _door = _Door()
+    if door.open():
+        door.add(loop)
+    elif not door.readers:
+        door.close()
+
+
+def _set_wakeup(fd: int) -> int:
+    # A full pipe is no mistake, ours or theirs: whoever reads it will wake up.
+    return set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+def _put_back(theirs: int) -> bool:
+    """Set somebody's wake-up fd again; False if it was closed meanwhile, and so is nobody's."""
+    try:
+        _set_wakeup(theirs)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def end_ignoring_children() -> None:
+    """Undo SIG_IGN for SIGCHLD, which has the kernel drop the statuses of children (man 2 sigaction)."""
+    if getsignal(SIGCHLD) is SIG_IGN:
+        try:
+            set_handler(SIGCHLD, SIG_DFL)
+        except ValueError:
+            pass  # not the main thread; `Loop.install_sigchld` says so
