@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -135,7 +136,58 @@ class Kind:
     """Called after the callback by a user who does not want the same event again."""
 
 
-KINDS = ["timer", "repeating", "io", "async", "prepare", "check", "idle"]
+KINDS = ["timer", "repeating", "io", "async", "prepare", "check", "idle", "signal", "child"]
+
+
+@pytest.fixture
+def usr2() -> Iterator[list[int]]:
+    """Have SIGUSR2 handled by a stranger, who must be there again in the end; the signals that the stranger got."""
+    got: list[int] = []
+
+    def stranger(signum: int, frame: object) -> None:
+        got.append(signum)
+
+    before = signal.signal(signal.SIGUSR2, stranger)
+    yield got
+    left = signal.signal(signal.SIGUSR2, before)
+    assert left is stranger
+
+
+@pytest.fixture
+def make_child() -> Iterator[Callable[..., int]]:
+    """Forks children that do what the given function does, or wait to be killed; they end with the test."""
+    pids: list[int] = []
+
+    def make(do: Callable[[], object] = signal.pause) -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: fork while threads run; the child execs nothing
+            pid = os.fork()
+        if pid == 0:
+            try:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                do()
+            finally:
+                os._exit(99)  # reached by an exception only, or after a signal that woke the pause
+        pids.append(pid)
+        return pid
+
+    yield make
+    for pid in pids:
+        end(pid)
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass  # a watcher has
+
+
+def end(pid: int) -> None:
+    """Kill a child of this process, unless it was waited for, and stay until it has ended; it is not waited for."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        pass
 
 
 @pytest.fixture(params=KINDS)
@@ -159,7 +211,33 @@ def kind(request: pytest.FixtureRequest, loop: Loop, clock: ManualClock, make_wi
         )
     if request.param == "async":
         return Kind("async", loop.async_, lambda watcher: _send(watcher))
+    if request.param == "signal":
+        request.getfixturevalue("usr2")
+        return Kind(
+            "signal",
+            lambda **options: loop.signal(signal.SIGUSR2, **options),
+            lambda watcher: signal.raise_signal(signal.SIGUSR2),
+        )
+    if request.param == "child":
+        return _child_kind(loop, request.getfixturevalue("make_child")())
     return Kind(request.param, getattr(loop, request.param), nothing)
+
+
+def _child_kind(loop: Loop, pid: int) -> Kind:
+    def make(priority: int | None = None, **options: bool) -> Watcher:
+        watcher = loop.child(pid, **options)
+        watcher.priority = priority  # `child` takes none
+        return watcher
+
+    return Kind("child", make, lambda watcher: end_and_tell(loop, pid))
+
+
+def end_and_tell(loop: Loop, pid: int) -> None:
+    """Kill a child; a fake poller is told that its pidfd, if it has one, is readable."""
+    end(pid)
+    sentinel = loop._sentinels.get(pid)
+    if isinstance(loop._poller, FakePoller) and sentinel is not None and sentinel._fd >= 0:
+        loop._poller.make_ready(sentinel._fd, READ)
 
 
 def _send(watcher: Any) -> None:

@@ -286,6 +286,9 @@ def test_in_its_callback_a_watcher_may_be_started_again_with_another_callback(ki
         watcher.start(again)
         kind.happen(watcher)
         turn(loop)
+        if kind.name == "child":
+            assert fired == ["first", "second"]  # the end is known: it is told again in the same batch
+            return
         assert watcher.active
         assert loop.activecnt == 1
         kind.happen(watcher)
@@ -342,7 +345,7 @@ def test_after_an_exception_io_is_stopped_and_what_repeats_by_itself_goes_on(kin
     errors = Errors()
     loop.error_handler = errors
     with kind.make() as watcher:
-        one_shot = kind.name == "timer" and "repeat" not in repr(watcher)
+        one_shot = kind.name == "child" or (kind.name == "timer" and "repeat" not in repr(watcher))
 
         def fail() -> None:
             raise ZeroDivisionError("on purpose")
