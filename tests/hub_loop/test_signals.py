@@ -6,19 +6,24 @@ of the test is active: a poll that is not woken would last an hour.
 
 from __future__ import annotations
 
+import functools
 import heapq
+import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from hub_loop import READ, WRITE, Loop
+from hub_loop._watcher import Watcher
 from hub_loop.pollers import LONGEST
-from hub_loop.testing import FakePoller, ManualClock
+from hub_loop.testing import FakePoller, ManualClock, active_watchers
 
 if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 Handling = Callable[[Callable[[], object]], AbstractContextManager[None]]
 
 on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
+on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
 on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
 
 
@@ -290,3 +296,117 @@ def test_an_interrupt_right_behind_the_poll_loses_no_edge(monkeypatch: pytest.Mo
         assert told == [READ]
         registration.close()
     loop.destroy()
+
+
+def interrupt_at(moment: int, func: Callable[[], object]) -> bool:
+    """Call `func`, and have a KeyboardInterrupt arise at a moment of hub_loop's code; False if it has fewer moments.
+
+    Moments are where CPython looks whether a signal has come: when a function of Python is entered, and when one in C
+    has returned, whose result is lost then; `signal.signal` also looks before it does anything.  Left out are the
+    return of a system call that makes a file descriptor, which no program in Python can keep from being lost there, and
+    finalizers, where CPython prints what is raised.
+    """
+    seen = 0
+
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal seen
+        code = frame.f_code
+        if "/src/hub_loop/" not in code.co_filename and code.co_filename != signal.__file__:
+            return
+        caller = frame.f_back
+        if code.co_name == "__del__" or (caller is not None and caller.f_code.co_name == "__del__"):
+            return
+        if event == "c_return" and arg in (os.pipe, os.pidfd_open):
+            return
+        if event in ("call", "c_return") or (event == "c_call" and arg.__name__ == "signal"):
+            seen += 1
+            if seen == moment:
+                raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        func()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(before)
+    return False
+
+
+@on_epoll
+@pytest.mark.parametrize("action", ["start", "stop", "close"])
+@pytest.mark.parametrize("kind", ["signal", "child"])
+def test_an_interrupt_at_any_moment_of_a_watchers_life_leaves_nothing_that_close_does_not_undo(
+    loop: Loop, usr2: list[int], make_child: Callable[..., int], kind: str, action: str
+) -> None:
+    stranger = signal.getsignal(signal.SIGUSR2)
+    pid = make_child()
+    moment = 0
+    interrupted = True
+    while interrupted:
+        moment += 1
+        watcher: Watcher = loop.signal(signal.SIGUSR2) if kind == "signal" else loop.child(pid)
+        if action == "start":
+            interrupted = interrupt_at(moment, functools.partial(watcher.start, print))
+        else:
+            watcher.start(print)
+            interrupted = interrupt_at(moment, getattr(watcher, action))
+        watcher.close()
+        assert not watcher.active
+        assert active_watchers(loop) == []
+        assert loop.activecnt == 0, moment
+        assert signal.getsignal(signal.SIGUSR2) is stranger
+        assert signal.set_wakeup_fd(-1) == -1
+        assert loop._registrations == loop._sentinels == {}
+    assert moment > 10
+
+
+@on_epoll
+def test_an_interrupt_at_any_moment_loses_no_signal(loop: Loop, usr2: list[int]) -> None:
+    moment = 0
+    interrupted = True
+    while interrupted:
+        moment += 1
+        called: list[str] = []
+        with loop.signal(signal.SIGUSR2) as watcher:
+            watcher.start(called.append, "called")
+            interrupted = interrupt_at(moment, lambda: signal.raise_signal(signal.SIGUSR2))
+            if moment > 1:  # else the handler had not begun
+                assert watcher.pending
+            loop.run(nowait=True)
+            assert called == ["called"] or moment == 1
+            loop.run(nowait=True)
+            signal.raise_signal(signal.SIGUSR2)
+            if interrupt_at(moment, lambda: loop.run(nowait=True)):
+                interrupted = True
+            loop.run(nowait=True)
+            assert called[-2:] == ["called", "called"] or moment == 1
+    assert moment > 10
+
+
+@on_epoll
+@pytest.mark.parametrize("before_start", [False, True])
+def test_an_interrupt_at_any_moment_loses_no_end_of_a_child(
+    loop: Loop, make_child: Callable[..., int], before_start: bool
+) -> None:
+    moment = 0
+    interrupted = True
+    while interrupted:
+        moment += 1
+        called: list[str] = []
+        pid = make_child(lambda: os._exit(3))
+        watcher = loop.child(pid)
+        if before_start:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        watcher.start(called.append, "called")
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        interrupted = interrupt_at(moment, lambda: loop.run(nowait=True))
+        for _ in range(3):
+            loop.run(nowait=True)
+        assert called == ["called"], moment
+        assert watcher.rstatus == 3 << 8
+        assert not watcher.active
+        assert loop.activecnt == 0
+        assert loop._registrations == loop._sentinels == loop._children == {}
+    assert moment > 20

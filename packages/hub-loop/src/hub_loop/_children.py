@@ -250,16 +250,17 @@ class Sentinel:
         return True
 
     def _close_pidfd(self) -> None:
-        reader, self._reader = self._reader, None
+        reader = self._reader
         if reader is not None and reader.fd >= 0:
             reader.evict()
+        self._reader = None
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def __del__(self) -> None:
         # A loop that was dropped without destroy().  A pidfd is a bare number: nothing else would close it.
-        if self._fd >= 0:
+        if getattr(self, "_fd", -1) >= 0:
             os.close(self._fd)
 
     # -- by thread --------------------------------------------------------------------------------------------------

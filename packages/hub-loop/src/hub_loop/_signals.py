@@ -82,8 +82,9 @@ class Signal(Posted):
                 bridge.uninstall()
         signals = self.loop._signals
         signals.pop(self, None)
-        if not signals and self.loop in _doors:
-            _doors[self.loop].remove(self.loop)
+        door = _doors.get(self.loop, _door)
+        if door is not None and not signals:
+            door.remove(self.loop)
 
     def _caught(self) -> None:
         """The Python handler was called.  In the main thread, which is the loop's, inside anything that runs there."""
@@ -224,11 +225,20 @@ class _Door:
             return  # a loop destroyed from another thread; the next start finds the door open
         if _door is self:
             _door = None
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
         reader, self._reader = self._reader, -1
-        writer, self._writer = self._writer, -1
         if reader >= 0:
             close(reader)
+        writer, self._writer = self._writer, -1
+        if writer >= 0:
             close(writer)
+
+    def __del__(self) -> None:
+        # Only after an interrupt in the middle of `_enter`: it is not the wake-up fd yet.
+        if hasattr(self, "_writer"):
+            self._close_pipe()
 
 
 def _enter(loop: Loop) -> None:

@@ -1,0 +1,608 @@
+"""Signal watchers: whose handler is installed when, what wakes a sleeping loop, and what threads, forks and the end do.
+
+SIGUSR1 and SIGUSR2 are sent to this very process; where a test looks at the handler, the fixture `usr2` has put a
+stranger's there.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hub_loop import Loop, _signals, pollers
+from hub_loop._wakeup import Wakeup
+from hub_loop.testing import FakePoller, ManualClock, active_watchers
+
+on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
+on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
+on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_ours_stays() -> Iterator[None]:
+    """The process's wake-up fd, and our own tables, are as before."""
+    yield
+    assert (_signals._bridges, _signals._doors, _signals._door) == ({}, {}, None)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def turn(loop: Loop) -> None:
+    loop.run(nowait=True)
+
+
+def in_thread(func: Callable[[], object]) -> BaseException | None:
+    """Call a function in another thread; what it raised."""
+    raised: list[BaseException | None] = [None]
+
+    def call() -> None:
+        try:
+            func()
+        except BaseException as error:
+            raised[0] = error
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return raised[0]
+
+
+# -- what is watched ---------------------------------------------------------------------------------------------------
+
+
+@on_fake
+@pytest.mark.parametrize("wrong", ["SIGINT", None, 2.0])
+def test_a_signal_is_a_number(loop: Loop, wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be the number of a signal.*pass signal\.SIG"):
+        loop.signal(wrong)
+
+
+@on_fake
+@pytest.mark.parametrize("wrong", [0, -1, signal.NSIG, 10_000])
+def test_a_signal_that_the_system_has_not_is_refused(loop: Loop, wrong: int) -> None:
+    with pytest.raises(ValueError, match=f"a signal of this system, got {wrong}"):
+        loop.signal(wrong)
+
+
+@on_fake
+@pytest.mark.parametrize("wrong", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_signal_that_nobody_can_catch_is_refused(loop: Loop, wrong: int) -> None:
+    with pytest.raises(ValueError, match="no process can catch"):
+        loop.signal(wrong)
+
+
+@on_fake
+def test_the_watcher_tells_its_signal(loop: Loop) -> None:
+    with loop.signal(signal.SIGUSR2, ref=False, priority=1) as watcher:
+        assert watcher.signum == signal.SIGUSR2
+        assert (watcher.ref, watcher.priority) == (False, 1)
+        assert repr(watcher).endswith(f" signum={signal.SIGUSR2!r}>")
+
+
+def test_several_watchers_of_one_signal_are_called_in_the_order_of_their_starts(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+    with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two, loop.signal(signal.SIGUSR2) as three:
+        two.start(called.append, "two")
+        one.start(called.append, "one")
+        three.start(called.append, "three")
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called == ["two", "one", "three"]
+        two.stop()
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+    assert called == ["two", "one", "three", "one", "three"]
+    assert usr2 == []
+
+
+def test_among_the_events_of_one_turn_the_higher_priority_goes_first(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+    with loop.signal(signal.SIGUSR2, priority=-1) as low, loop.signal(signal.SIGUSR2, priority=1) as high:
+        low.start(called.append, "low")
+        high.start(called.append, "high")
+        loop.run_callback(called.append, "callback")
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+    assert called == ["high", "callback", "low"]
+
+
+def test_signals_that_come_before_the_callback_count_as_one(loop: Loop, usr2: list[int]) -> None:
+    called: list[int] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, 1)
+        for _ in range(100):
+            signal.raise_signal(signal.SIGUSR2)
+        assert loop.pendingcnt == 1
+        assert watcher.pending
+        turn(loop)
+        turn(loop)
+        assert called == [1]
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called == [1, 1]
+
+
+def test_a_signal_from_before_the_start_or_the_restart_is_nobodys(loop: Loop, usr2: list[int]) -> None:
+    called: list[int] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        signal.raise_signal(signal.SIGUSR2)
+        watcher.start(called.append, 1)
+        turn(loop)
+        signal.raise_signal(signal.SIGUSR2)
+        watcher.stop()
+        watcher.start(called.append, 2)
+        assert not watcher.pending
+        turn(loop)
+    assert called == []
+    assert usr2 == [signal.SIGUSR2]
+
+
+# -- waking ------------------------------------------------------------------------------------------------------------
+
+
+@on_real_ones
+def test_a_signal_to_the_process_ends_the_poll_at_once(
+    loop: Loop, usr2: list[int], from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    called: list[str] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, "signal")
+        from_thread(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+        while not called:  # a poll that is not ended lasts an hour
+            loop.run(once=True)
+    assert called == ["signal"]
+
+
+@on_real_ones
+def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_poll_too(
+    loop: Loop, usr2: list[int], from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    # The main thread's poll is not interrupted: only the C handler, in that thread, can end it.
+    called: list[str] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, "signal")
+        for _ in range(20):
+            del called[:]
+            from_thread(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2))
+            while not called:
+                loop.run(once=True)
+    assert called == ["signal"]
+
+
+@on_real_ones
+def test_a_watcher_without_ref_is_told_while_something_else_keeps_the_loop_running(
+    loop: Loop, usr2: list[int], from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    with loop.signal(signal.SIGUSR2, ref=False) as watcher, loop.async_() as other:
+        other.start(print)
+        watcher.start(other.stop)
+        from_thread(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+        assert loop.run() is False  # ended by the callback
+        assert watcher.active
+
+
+@on_fake
+def test_a_signal_inside_a_poll_ends_it_before_any_time_passes(
+    loop: Loop, clock: ManualClock, usr2: list[int]
+) -> None:
+    assert isinstance(loop._poller, FakePoller)
+    begin = clock()
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(watcher.stop)
+        loop._poller.when_blocking(lambda: signal.raise_signal(signal.SIGUSR2))
+        loop.run()
+        assert clock() == begin
+
+
+@on_epoll
+def test_the_pipe_of_the_c_handler_does_not_fill_up(loop: Loop, usr2: list[int]) -> None:
+    called: list[int] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, 1)
+        for _ in range(10_000):
+            signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        reader = _signals._doors[loop]._reader
+        assert select.select([reader], [], [], 0) == ([], [], [])
+    assert called == [1]
+
+
+# -- whose handler it is -----------------------------------------------------------------------------------------------
+
+
+@on_fake
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN, lambda signum, frame: None])
+def test_the_last_stop_puts_the_previous_handler_back_and_no_stop_before_it(loop: Loop, before: Any) -> None:
+    really = signal.signal(signal.SIGUSR2, before)
+    try:
+        with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
+            assert signal.getsignal(signal.SIGUSR2) is before  # an idle watcher takes nothing
+            one.start(print)
+            two.start(print)
+            one.stop()
+            assert signal.getsignal(signal.SIGUSR2) is not before
+            one.start(print)
+            two.stop()
+            assert signal.getsignal(signal.SIGUSR2) is not before
+            one.stop()
+            assert signal.getsignal(signal.SIGUSR2) is before
+            one.start(print)
+        assert signal.getsignal(signal.SIGUSR2) is before
+    finally:
+        signal.signal(signal.SIGUSR2, really)
+
+
+@on_fake
+def test_the_previous_handler_is_not_called_while_we_watch_and_is_called_again_after(
+    loop: Loop, usr2: list[int]
+) -> None:
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        signal.raise_signal(signal.SIGUSR2)
+        assert usr2 == []
+    signal.raise_signal(signal.SIGUSR2)
+    assert usr2 == [signal.SIGUSR2]
+
+
+@on_fake
+def test_a_handler_that_was_set_after_ours_stays(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+
+    def mine(signum: int, frame: object) -> None:
+        called.append("mine")
+
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, "watcher")
+        stranger = _signals._bridges[signal.SIGUSR2].previous
+        signal.signal(signal.SIGUSR2, mine)
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        watcher.stop()
+        assert signal.getsignal(signal.SIGUSR2) is mine
+        assert called == ["mine"]
+        watcher.start(called.append, "watcher")  # who starts last is heard; and gives back what was there
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called == ["mine", "watcher"]
+        watcher.stop()
+        assert signal.getsignal(signal.SIGUSR2) is mine
+    signal.signal(signal.SIGUSR2, stranger)
+
+
+@on_fake
+def test_a_second_watcher_brings_the_bridge_back_that_a_stranger_has_replaced(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+
+    def mine(signum: int, frame: object) -> None:
+        called.append("mine")
+
+    with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
+        one.start(called.append, "one")
+        stranger = _signals._bridges[signal.SIGUSR2].previous
+        signal.signal(signal.SIGUSR2, mine)
+        two.start(called.append, "two")
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+    assert called == ["one", "two"]
+    assert signal.getsignal(signal.SIGUSR2) is mine
+    signal.signal(signal.SIGUSR2, stranger)
+
+
+@on_fake
+def test_a_handler_that_replaced_ours_may_call_it_as_long_as_it_likes(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, "watcher")
+        ours = signal.getsignal(signal.SIGUSR2)
+        stranger = _signals._bridges[signal.SIGUSR2].previous
+        assert callable(ours)
+
+        def mine(signum: int, frame: Any) -> None:
+            called.append("mine")
+            ours(signum, frame)
+
+        signal.signal(signal.SIGUSR2, mine)
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called == ["mine", "watcher"]
+        watcher.stop()
+        signal.raise_signal(signal.SIGUSR2)
+        assert called == ["mine", "watcher", "mine"]
+        assert usr2 == [signal.SIGUSR2]
+        signal.signal(signal.SIGUSR2, ours)  # put back when nobody watches any more: it steps aside
+        signal.raise_signal(signal.SIGUSR2)
+        assert usr2 == [signal.SIGUSR2] * 2
+        assert signal.getsignal(signal.SIGUSR2) is stranger
+
+
+def test_a_handler_that_c_code_has_set_is_not_taken(usr2: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop()
+    with loop.signal(signal.SIGUSR2) as watcher:
+        monkeypatch.setattr(_signals, "getsignal", lambda signum: None)  # as `signal.getsignal` tells it
+        with pytest.raises(ValueError, match="was not set by Python code, and so could not be put back"):
+            watcher.start(print)
+        monkeypatch.undo()
+        assert not watcher.active
+    assert active_watchers(loop) == []
+    loop.destroy()
+
+
+def test_several_loops_of_the_main_thread_watch_one_signal(usr2: list[int]) -> None:
+    called: list[str] = []
+    one, two = Loop(), Loop("poll")
+    one.signal(signal.SIGUSR2).start(called.append, "one")
+    two.signal(signal.SIGUSR2).start(called.append, "two")
+    signal.raise_signal(signal.SIGUSR2)
+    turn(two)
+    assert called == ["two"]
+    turn(one)
+    assert called == ["two", "one"]
+    one.destroy()
+    signal.raise_signal(signal.SIGUSR2)
+    turn(two)
+    assert called == ["two", "one", "two"]
+    assert usr2 == []
+    two.destroy()
+    signal.raise_signal(signal.SIGUSR2)
+    assert usr2 == [signal.SIGUSR2]
+
+
+@on_real_ones
+def test_of_several_loops_the_one_that_sleeps_is_woken(
+    loop: Loop, usr2: list[int], from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    other = Loop()
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(watcher.stop)
+        other.signal(signal.SIGUSR2).start(print)
+        from_thread(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2))
+        loop.run()
+    other.destroy()
+
+
+# -- the wake-up fd ----------------------------------------------------------------------------------------------------
+
+
+@on_real_ones
+def test_the_wake_up_fd_of_a_stranger_stays_and_signals_to_the_main_thread_are_still_noticed_at_once(
+    loop: Loop, usr2: list[int], from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    main = threading.get_ident()
+    signal.set_wakeup_fd(writer)
+    called: list[int] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, 1)
+
+        def send() -> None:
+            # Again and again: a signal between the last look of the interpreter and the system call is not seen.
+            while not called:
+                signal.pthread_kill(main, signal.SIGUSR2)
+                time.sleep(0.001)
+
+        from_thread(send)
+        while not called:
+            loop.run(once=True)
+        assert loop not in _signals._doors
+    assert signal.set_wakeup_fd(-1) == writer
+    assert os.read(reader, 1) == bytes([signal.SIGUSR2])
+    os.close(reader)
+    os.close(writer)
+
+
+@on_epoll
+def test_a_wake_up_fd_that_was_set_after_ours_stays(loop: Loop, usr2: list[int]) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        signal.set_wakeup_fd(writer)
+    assert signal.set_wakeup_fd(-1) == writer
+    os.close(reader)
+    os.close(writer)
+
+
+@on_epoll
+def test_a_wake_up_fd_that_was_closed_is_nobodys(loop: Loop, usr2: list[int]) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    number = os.dup2(writer, 200)
+    signal.set_wakeup_fd(number)
+    os.close(reader)
+    os.close(writer)
+    os.close(number)
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        assert loop in _signals._doors
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("main_watches", [False, True])
+def test_a_loop_of_another_thread_says_that_the_main_thread_must_watch(usr2: list[int], main_watches: bool) -> None:
+    mine = Loop()
+    if main_watches:
+        mine.signal(signal.SIGUSR2).start(print)
+    before = signal.getsignal(signal.SIGUSR2)
+
+    def watch() -> None:
+        loop = Loop()
+        watcher = loop.signal(signal.SIGUSR2)
+        try:
+            watcher.start(print)
+        finally:
+            assert not watcher.active
+            assert active_watchers(loop) == []
+            assert loop.activecnt == 0
+            loop.destroy()
+
+    error = in_thread(watch)
+    assert isinstance(error, ValueError)
+    assert "in the main thread only" in str(error)
+    assert "watch the signal in the main thread's loop, and post from there by run_callback_threadsafe" in str(error)
+    assert signal.getsignal(signal.SIGUSR2) is before
+    mine.destroy()
+
+
+def test_a_loop_that_another_thread_destroys_leaves_a_bridge_that_steps_aside(usr2: list[int]) -> None:
+    loop = Loop()
+    loop.signal(signal.SIGUSR2).start(print, "never")
+    stranger = _signals._bridges[signal.SIGUSR2].previous
+    assert in_thread(loop.destroy) is None
+    assert signal.getsignal(signal.SIGUSR2) is not stranger  # that thread cannot put it back
+    signal.raise_signal(signal.SIGUSR2)
+    assert signal.getsignal(signal.SIGUSR2) is stranger
+    assert usr2 == [signal.SIGUSR2]  # and the signal is not swallowed
+    other = Loop()
+    with other.signal(signal.SIGUSR2) as watcher:  # the door was still open
+        watcher.start(print)
+    other.destroy()
+
+
+# -- Ctrl-C ------------------------------------------------------------------------------------------------------------
+
+
+@on_real_ones
+def test_a_watched_ctrl_c_is_a_callback_and_an_unwatched_one_an_exception(
+    loop: Loop, from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    called: list[str] = []
+    try:
+        with loop.signal(signal.SIGINT, ref=False) as watcher:
+            watcher.start(called.append, "first Ctrl-C: shut down in good order")
+            loop.ref()
+            from_thread(lambda: os.kill(os.getpid(), signal.SIGINT))
+            while not called:
+                loop.run(once=True)
+            watcher.stop()  # from now on a second one is the user's last word
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            loop.unref()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(called) == 1
+
+
+@on_fake
+def test_an_interrupt_in_the_middle_of_telling_is_raised_and_everybody_is_told(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+    with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
+        one.start(called.append, "one")
+        two.start(called.append, "two")
+        wakeup = loop._wakeup
+
+        class Inbox(list[Any]):
+            def append(self, entry: Any) -> None:
+                super().append(entry)
+                loop._wakeup = wakeup
+                wakeup.inbox.extend(self)
+                raise KeyboardInterrupt  # between the append and what follows it
+
+        class Interrupted:
+            inbox = Inbox()
+
+        loop._wakeup = Interrupted()  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        turn(loop)
+    assert called == ["one", "two"]
+
+
+# -- fork, and the end -------------------------------------------------------------------------------------------------
+
+
+@on_epoll
+def test_in_a_forked_child_the_watcher_goes_on_and_the_parent_hears_nothing_of_it(
+    loop: Loop, usr2: list[int], make_child: Callable[..., int]
+) -> None:
+    called: list[str] = []
+    watcher = loop.signal(signal.SIGUSR2)
+    watcher.start(called.append, "signal")
+
+    def child() -> None:
+        loop._poller = pollers.create("epoll")  # what the loop does for itself
+        loop._wakeup = Wakeup(loop._poller)
+        watcher._forked()
+        watcher._forked()
+        sender = threading.Thread(
+            target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)  # only the pipe tells
+        )
+        loop.run_callback(sender.start)
+        while not called:
+            loop.run(once=True)
+        sender.join()
+        watcher.close()
+        ok = called == ["signal"] and signal.set_wakeup_fd(-1) == -1 and not _signals._doors
+        os._exit(0 if ok else 1)
+
+    assert os.waitpid(make_child(child), 0)[1] == 0
+    assert select.select([_signals._doors[loop]._reader], [], [], 0) == ([], [], [])
+    turn(loop)
+    assert called == []
+    watcher.close()
+
+
+def test_destroy_puts_handlers_back(loop: Loop, usr2: list[int]) -> None:
+    watchers = [loop.signal(signal.SIGUSR2) for _ in range(3)]
+    for watcher in watchers:
+        watcher.start(print)
+    loop.destroy()
+    assert [watcher for watcher in watchers if watcher.active] == []
+    signal.raise_signal(signal.SIGUSR2)
+    assert usr2 == [signal.SIGUSR2]
+
+
+def test_a_signal_may_destroy_the_loop(loop: Loop, usr2: list[int]) -> None:
+    watcher = loop.signal(signal.SIGUSR2)
+    watcher.start(loop.destroy)
+    signal.raise_signal(signal.SIGUSR2)
+    assert loop.run() is False
+    assert "destroyed" in repr(loop)
+
+
+def test_the_interpreter_ends_quietly_with_active_watchers() -> None:
+    code = """
+import os, signal
+from hub_loop import Loop
+loop = Loop()
+pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+loop.signal(signal.SIGUSR1).start(print, "never")
+loop.signal(signal.SIGINT).start(print, "never")
+loop.child(pid).start(print, "never")
+loop.child(pid, trace=True).start(print, "never")
+loop.run(nowait=True)
+os.kill(pid, signal.SIGKILL)
+print("end")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code], capture_output=True, text=True, timeout=30
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "end\n", "")
+
+
+def test_nothing_of_it_is_imported_before_it_is_used() -> None:
+    code = """
+import sys
+before = set(sys.modules)
+import hub_loop
+loop = hub_loop.Loop()
+loop.timer(0).start(print)
+loop.run()
+print(sorted({"signal", "subprocess", "struct", "hub_loop._signals", "hub_loop._children"} & (set(sys.modules) - before)))
+loop.signal(10)
+print("hub_loop._signals" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout.split("\n")[1:] == ["[]", "True", ""]
