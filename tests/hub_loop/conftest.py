@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import pytest
 
 from hub_api import READ, WRITE
-from hub_loop import Loop
+from hub_loop import Loop, pollers
+from hub_loop._wakeup import Wakeup
 from hub_loop._watcher import Watcher
 from hub_loop.testing import FakePoller, ManualClock
 
@@ -178,6 +179,20 @@ def make_child() -> Iterator[Callable[..., int]]:
             os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # a watcher has
+
+
+@pytest.fixture
+def renew_poller() -> Callable[[Loop], None]:
+    """What a loop does for itself in a forked child, where its poller and wake fd are shared with the parent."""
+
+    def renew(loop: Loop) -> None:
+        loop._poller = pollers.create(loop.backend)
+        loop._wakeup = Wakeup(loop._poller)
+        for registration in loop._registrations.values():
+            registration._poller = loop._poller
+            registration._arm(afresh=True)
+
+    return renew
 
 
 def end(pid: int) -> None:

@@ -18,8 +18,7 @@ from typing import Any
 
 import pytest
 
-from hub_loop import Loop, _signals, pollers
-from hub_loop._wakeup import Wakeup
+from hub_loop import Loop, _signals
 from hub_loop.testing import FakePoller, ManualClock, active_watchers
 
 on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
@@ -190,9 +189,7 @@ def test_a_watcher_without_ref_is_told_while_something_else_keeps_the_loop_runni
 
 
 @on_fake
-def test_a_signal_inside_a_poll_ends_it_before_any_time_passes(
-    loop: Loop, clock: ManualClock, usr2: list[int]
-) -> None:
+def test_a_signal_inside_a_poll_ends_it_before_any_time_passes(loop: Loop, clock: ManualClock, usr2: list[int]) -> None:
     assert isinstance(loop._poller, FakePoller)
     begin = clock()
     with loop.signal(signal.SIGUSR2) as watcher:
@@ -525,15 +522,18 @@ def test_an_interrupt_in_the_middle_of_telling_is_raised_and_everybody_is_told(l
 
 @on_epoll
 def test_in_a_forked_child_the_watcher_goes_on_and_the_parent_hears_nothing_of_it(
-    loop: Loop, usr2: list[int], make_child: Callable[..., int]
+    loop: Loop,
+    usr2: list[int],
+    make_child: Callable[..., int],
+    renew_poller: Callable[[Loop], None],
+    from_thread: Callable[[Callable[[], None]], None],
 ) -> None:
     called: list[str] = []
     watcher = loop.signal(signal.SIGUSR2)
     watcher.start(called.append, "signal")
 
     def child() -> None:
-        loop._poller = pollers.create("epoll")  # what the loop does for itself
-        loop._wakeup = Wakeup(loop._poller)
+        renew_poller(loop)
         watcher._forked()
         watcher._forked()
         sender = threading.Thread(
@@ -551,6 +551,9 @@ def test_in_a_forked_child_the_watcher_goes_on_and_the_parent_hears_nothing_of_i
     assert select.select([_signals._doors[loop]._reader], [], [], 0) == ([], [], [])
     turn(loop)
     assert called == []
+    from_thread(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2))
+    while not called:  # the parent's pipe is still in the parent's poller
+        loop.run(once=True)
     watcher.close()
 
 

@@ -173,11 +173,10 @@ class Sentinel:
         self._waiting = self._tracing = 0  # in which process there is a thread for that: a forked child has none
 
     def add(self, watcher: Child) -> None:
-        """Tell one more watcher: at once if the child has ended."""
+        """Tell one more watcher; at once, as all others, if the child has ended."""
         self._loop._sentinels[self.process.pid] = self
         self.watchers[watcher] = None
-        if self.look():
-            watcher._happened(self.status or 0)
+        if self._noticed():
             return
         if self._fd < 0 and self._waiting != os.getpid() and not self._open_pidfd():
             self._start("_waiting", self._wait_for_end)
@@ -198,8 +197,8 @@ class Sentinel:
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def look(self) -> bool:
-        """Whether the child has ended: its `status` is then known, if to nobody else, and it may not be reaped yet."""
+    def look(self) -> None:
+        """See whether the child has ended: its `status` is known then, and it is not reaped yet, not by us."""
         process = self.process
         if self.status is None:
             if process.status is None:
@@ -209,9 +208,8 @@ class Sentinel:
                     if process.status is None:  # no loop of ours has taken it
                         self._lost = True
                         self.status = _kept_by_kernel(self._fd)
-                        return True
+                        return
             self.status = process.status
-        return self.status is not None
 
     def fits(self, status: int | None) -> bool:
         """Whether this is still the child that the kernel knows under that number, with that status."""
@@ -227,11 +225,14 @@ class Sentinel:
                 pass  # somebody else has just taken it
             process.reaped = True
 
-    def _noticed(self) -> None:
-        """The child has ended, or may have: tell all watchers, before any of their callbacks runs."""
-        if self.look():
-            for watcher in tuple(self.watchers):
-                watcher._happened(self.status or 0)
+    def _noticed(self) -> bool:
+        """The child may have ended: if so tell all watchers, before any of their callbacks runs."""
+        self.look()
+        if self.status is None:
+            return False
+        for watcher in tuple(self.watchers):
+            watcher._happened(self.status)
+        return True
 
     # -- by pidfd ---------------------------------------------------------------------------------------------------
 
