@@ -78,6 +78,12 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., object]]:
     return started
 
 
+def nothing_stays(loop: Loop) -> None:
+    assert not loop._children
+    assert not loop._sentinels
+    assert not loop._registrations
+
+
 def until(loop: Loop, reached: Callable[[], object]) -> None:
     """Turn until a condition holds; pytest-timeout ends what never does."""
     while not reached():
@@ -118,7 +124,7 @@ def test_a_process_that_is_no_child_is_refused_at_the_start_and_nothing_stays(
             assert caught.value.errno == errno.ECHILD
             assert not watcher.active
     assert active_watchers(loop) == []
-    assert loop._sentinels == loop._registrations == {}
+    nothing_stays(loop)
     assert loop.activecnt == 0
 
 
@@ -255,33 +261,18 @@ def test_loops_of_two_threads_that_watch_one_child_both_learn_its_status(way: st
 
 
 @on_epoll
-@pytest.mark.parametrize("way", ["pidfd", "thread"], indirect=True)
+@needs_waitid
+@pytest.mark.parametrize("dead", ["before the start", "after the start"])
 def test_a_child_whose_watcher_was_stopped_in_time_can_still_be_waited_for(
-    loop: Loop, way: str, make_child: MakeChild
-) -> None:
-    pid = make_child(exits(4))
-    watcher, early = loop.child(pid), loop.child(pid)
-    early.priority = 1
-    early.start(lambda: (watcher.stop(), early.start(print)))
-    watcher.start(print, "never")
-    await_zombie(pid)
-    early.stop()
-    until(loop, lambda: watcher.pending or not watcher.active)
-    if watcher.pending:
-        watcher.stop()
-    loop.run(nowait=True)
-    early.close()
-    watcher.close()
-
-
-@on_epoll
-def test_stop_while_the_event_is_pending_takes_nothing_from_the_kernel(
-    loop: Loop, make_child: MakeChild, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, make_child: MakeChild, dead: str
 ) -> None:
     pid = make_child(exits(4))
     watcher = loop.child(pid)
-    watcher.start(print, "never")
+    if dead == "after the start":
+        watcher.start(print, "never")
     await_zombie(pid)
+    if dead == "before the start":
+        watcher.start(print, "never")
     with loop.check() as check:
         check.start(watcher.stop)  # after the poll, before the batch
         loop.run(nowait=True)
@@ -451,17 +442,22 @@ def test_of_a_thousand_children_that_end_at_once_none_is_missed(
     if limit is not None:  # fewer pidfds than children: the rest is waited for by threads
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     seen: dict[int, int] = {}
+
+    def note(watcher: _children.Child) -> None:
+        assert watcher.pid not in seen
+        seen[watcher.rpid] = os.WEXITSTATUS(watcher.rstatus)
+
     try:
         for pid in expected:
             watcher = loop.child(pid)
-            watcher.start(lambda watcher=watcher: seen.setdefault(watcher.rpid, os.WEXITSTATUS(watcher.rstatus)))
+            watcher.start(note, watcher)
         open_gate()
         loop.run()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert seen == expected
     assert len(threads) > 700 if limit else len(threads) < 100
-    assert loop._sentinels == loop._children == {}
+    nothing_stays(loop)
 
 
 @on_fake
@@ -479,7 +475,7 @@ def test_when_there_is_no_thread_either_the_start_says_so_and_nothing_stays(
         ):
             watcher.start(print)
         assert not watcher.active
-    assert loop._sentinels == loop._children == {}
+    nothing_stays(loop)
 
 
 @needs_pidfd
@@ -518,7 +514,7 @@ def test_a_child_taken_by_somebody_between_the_look_and_the_pidfd_is_no_child(
     monkeypatch.setattr(_children, "pidfd_open", late)
     with loop.child(make_child()) as watcher, pytest.raises(ChildProcessError, match="somebody has waited for it"):
         watcher.start(print)
-    assert loop._sentinels == loop._children == {}
+    nothing_stays(loop)
 
 
 # -- fds and threads ---------------------------------------------------------------------------------------------------
@@ -766,7 +762,7 @@ def test_in_a_forked_child_the_watchers_of_the_parents_children_stop(
         fd = loop._sentinels[pid]._fd
         watcher._forked()
         ok = not watcher.active and watcher.callback is None and loop.activecnt == 0
-        ok = ok and loop._children == loop._sentinels == loop._registrations == {}
+        nothing_stays(loop)
         if fd >= 0:
             ok = ok and not Path(f"/proc/self/fd/{fd}").exists()
         grandchild = os.fork()

@@ -603,7 +603,8 @@ import hub_loop
 loop = hub_loop.Loop()
 loop.timer(0).start(print)
 loop.run()
-print(sorted({"signal", "subprocess", "struct", "hub_loop._signals", "hub_loop._children"} & (set(sys.modules) - before)))
+unwanted = {"signal", "subprocess", "struct", "hub_loop._signals", "hub_loop._children"}
+print(sorted(unwanted & (set(sys.modules) - before)))
 loop.signal(10)
 print("hub_loop._signals" in sys.modules)
 """

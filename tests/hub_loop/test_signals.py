@@ -358,7 +358,8 @@ def test_an_interrupt_at_any_moment_of_a_watchers_life_leaves_nothing_that_close
         assert loop.activecnt == 0, moment
         assert signal.getsignal(signal.SIGUSR2) is stranger
         assert signal.set_wakeup_fd(-1) == -1
-        assert loop._registrations == loop._sentinels == {}
+        assert not loop._registrations
+        assert not loop._sentinels
     assert moment > 10
 
 
@@ -408,5 +409,7 @@ def test_an_interrupt_at_any_moment_loses_no_end_of_a_child(
         assert watcher.rstatus == 3 << 8
         assert not watcher.active
         assert loop.activecnt == 0
-        assert loop._registrations == loop._sentinels == loop._children == {}
+        assert not loop._registrations
+        assert not loop._sentinels
+        assert not loop._children
     assert moment > 20

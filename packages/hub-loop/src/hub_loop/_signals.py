@@ -8,10 +8,11 @@ What one must know about signals (man 7 signal; the docs of CPython's `signal`):
 - CPython's own handler, in C, runs in whatever thread the kernel picked and only sets a flag.  The Python handler runs
   later, in the main thread, between two of its instructions.  So only the main thread can install one, and we watch
   signals in the main thread only.
-- If the kernel picked the main thread while it sleeps in the poll, the system call ends, the handler runs, and the poll
-  goes on (PEP 475): the handler must wake its loops.  If the kernel picked another thread, which it does when the main
-  thread has a signal to deal with already, or when it was asked to (pthread_kill), the main thread sleeps on, with the
-  flag set.  For that, CPython's C handler writes a byte to the fd of `set_wakeup_fd`, and that is what the `_Door` is.
+- If that finds the main thread in its poll, the system call ends, the handler runs, and the poll goes on (PEP 475): so
+  the handler must wake its loops.
+- It may find the main thread just before its system call, which then sleeps over the flag.  And the kernel may pick
+  another thread: when the main thread has a signal to deal with already, or when it was told to (pthread_kill).  For
+  both, CPython's C handler writes a byte to the fd of `set_wakeup_fd`, which ends the poll: our `_Door`.
 - A process has one handler per signal and one wake-up fd.
 
 Rule 1: nothing is stolen.  The handler that was there is put back by the last stop, unless ours was replaced
