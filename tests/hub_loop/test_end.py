@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -37,9 +38,12 @@ def in_thread(func: Callable[[], object]) -> BaseException | None:
     return raised[0]
 
 
-def test_whatever_is_not_made_for_other_threads_raises_there_and_names_both(loop: Loop, wire: Wire) -> None:
+def test_whatever_is_not_made_for_other_threads_raises_there_and_names_both(
+    loop: Loop, wire: Wire, make_child: Callable[[], int]
+) -> None:
     timer, idle = loop.timer(1.0), loop.timer(1.0)
     watchers = [loop.io(wire.fd, READ), loop.async_(), loop.prepare(), loop.check(), loop.idle(), timer]
+    watchers += [loop.signal(signal.SIGUSR2), loop.child(make_child())]
     for watcher in watchers:
         watcher.start(print)
     calls: list[Callable[[], object]] = [
@@ -201,6 +205,8 @@ def test_a_destroyed_loop_makes_no_watcher(wire: Wire) -> None:
         loop.idle,
         loop.prepare,
         loop.check,
+        lambda: loop.signal(10),
+        lambda: loop.child(1),
         loop.break_,
         loop.update_now,
     ]

@@ -11,7 +11,17 @@ from typing import Literal, assert_type
 
 import hub_api
 import hub_loop
-from hub_api import IAsyncWatcher, ICallback, IIoWatcher, ILoopCore, IRegistration, ITimerWatcher, IWatcher
+from hub_api import (
+    IAsyncWatcher,
+    ICallback,
+    IChildWatcher,
+    IIoWatcher,
+    ILoopCore,
+    IRegistration,
+    ISignalWatcher,
+    ITimerWatcher,
+    IWatcher,
+)
 from hub_loop import READ, WRITE, Loop
 from hub_loop.pollers import Poller
 from hub_loop.testing import FakePoller, ManualClock, active_watchers
@@ -54,6 +64,9 @@ def what_the_loop_gives() -> None:
         assert_type(reader.events, int)
     assert_type(loop.timer(1.0).at, float | None)
     assert_type(loop.backend, str)
+    assert_type(loop.signal(10, ref=False).signum, int)
+    with loop.child(1, trace=True) as child:
+        assert_type((child.pid, child.rpid, child.rstatus, child.trace), tuple[int, int, int, bool])
     assert_type(hub_loop.supported(), list[str])
     assert_type([watcher.active for watcher in active_watchers(loop)], list[bool])
 
@@ -98,6 +111,8 @@ timer: ITimerWatcher = Loop().timer(1.0)
 reader: IIoWatcher = Loop().io(0, READ)
 sender: IAsyncWatcher = Loop().async_()
 idle: IWatcher = Loop().idle()
+signal: ISignalWatcher = Loop().signal(10)
+child: IChildWatcher = Loop().child(1)
 registration: IRegistration = Loop().register(0, print)
 callback: ICallback = Loop().run_callback(nothing)
 read: Literal[1] | int = READ

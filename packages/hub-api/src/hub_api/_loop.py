@@ -187,11 +187,20 @@ class ILoop(ILoopCore, Protocol):
     """The whole documented loop: a core with signals, children, forks and paths."""
 
     def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> ISignalWatcher:
-        """A watcher for a signal."""
+        """A watcher for a signal.
+
+        Raises TypeError if `signum` is no number, ValueError if the system has no such signal or nobody can catch it
+        (SIGKILL, SIGSTOP).  `start` raises ValueError where the system lets nobody set a handler: in CPython, in any
+        thread but the main one.
+        """
         ...
 
     def child(self, pid: int, trace: bool = False, ref: bool = True) -> IChildWatcher:
-        """A watcher for the end of a child process."""
+        """A watcher for the end of a child process; with `trace`, for its stops and continuations too.
+
+        Raises TypeError if `pid` is no number, ValueError if it is not positive: nothing here waits for any child, or
+        for a group.  `start` raises ChildProcessError if there is no such child, or somebody has waited for it already.
+        """
         ...
 
     def fork(self, ref: bool = True, priority: int | None = None) -> IWatcher:

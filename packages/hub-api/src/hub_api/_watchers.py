@@ -164,7 +164,10 @@ class IAsyncWatcher(IWatcher, Protocol):
 
 
 class ISignalWatcher(IWatcher, Protocol):
-    """Calls back after the process received the signal."""
+    """Calls back after the process received the signal.  Signals that come before the callback has run count as one.
+
+    While one is active, the Python handler that was there before is not called; the last one that stops puts it back.
+    """
 
     @property
     def signum(self) -> int:
@@ -173,13 +176,21 @@ class ISignalWatcher(IWatcher, Protocol):
 
 
 class IChildWatcher(IWatcher, Protocol):
-    """Calls back when a child process ends (or, with `trace`, stops or continues)."""
+    """Calls back once, when a child process has ended; with `trace`, also whenever it has stopped or continued.
+
+    The watcher is inactive from the moment at which the callback for the end starts.  The child is then reaped: nobody
+    else can wait for it.  One that is stopped before that leaves the child to be waited for by others.  Started again,
+    a watcher that knows the end tells it again.
+    """
 
     rpid: int
-    """The process that the last event was about, 0 before the first."""
+    """The process that the last event was about, 0 before the first.  Settable, and nobody reads it but its users."""
 
     rstatus: int
-    """The wait status of the last event, as `os.waitstatus_to_exitcode` reads it."""
+    """The wait status of the last event, as `os.waitstatus_to_exitcode` and `os.WIFSTOPPED` read it.  Settable.
+
+    If somebody else has waited for the child, and the system does not tell what they got, it is that of exit code 255.
+    """
 
     @property
     def pid(self) -> int:
