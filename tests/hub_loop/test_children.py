@@ -568,6 +568,20 @@ def test_a_number_that_a_stranger_closed_behind_the_loops_back_serves_a_pidfd(
     os.close(writer)
 
 
+@needs_pidfd
+@pytest.mark.parametrize("loop", ["poll", "select"], indirect=True)
+def test_a_pidfd_that_a_stranger_has_closed_is_reported_once(loop: Loop, make_child: MakeChild) -> None:
+    with loop.child(make_child()) as watcher:
+        watcher.start(print, "never")
+        os.close(loop._sentinels[watcher.pid]._fd)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            loop.run(nowait=True)
+        loop.run(nowait=True)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            watcher.stop()
+    assert not watcher.active
+
+
 @on_epoll
 @pytest.mark.parametrize("way", ["thread", "thread without waitid"], indirect=True)
 def test_stopped_and_started_again_and_again_a_watcher_needs_one_thread(
@@ -779,6 +793,24 @@ def test_in_a_forked_child_the_watchers_of_the_parents_children_stop(
     watcher.callback = int
     loop.run()
     assert watcher.rstatus == signal.SIGKILL
+
+
+@on_epoll
+def test_what_a_forked_child_does_to_a_watcher_is_to_stop_it(loop: Loop, way: str, make_child: MakeChild) -> None:
+    pid = make_child()
+    watcher, pending = loop.child(pid), loop.child(pid)
+    watcher.start(print, "never")
+    os.kill(pid, signal.SIGKILL)
+    await_zombie(pid)
+    pending.start(print, "never")
+    for each in (watcher, pending):
+        assert each.active
+        each._forked()
+        assert not each.active
+        assert not each.pending
+        assert each.callback is None
+    loop.run(nowait=True)
+    assert not loop._children
 
 
 def fork_as(pid: int, do: Callable[[], None]) -> int:

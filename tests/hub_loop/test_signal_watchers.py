@@ -557,6 +557,26 @@ def test_in_a_forked_child_the_watcher_goes_on_and_the_parent_hears_nothing_of_i
     watcher.close()
 
 
+def test_each_loop_of_a_forked_child_gets_the_childs_own_pipe(usr2: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Played within this process: what a child sees of its parent is that the number of the process is another.
+    loops = [Loop(), Loop("poll")]
+    watchers = [loop.signal(signal.SIGUSR2) for loop in loops]
+    for watcher in watchers:
+        watcher.start(print)
+    parents = _signals._doors[loops[0]]
+    monkeypatch.setattr(_signals, "getpid", lambda: os.getpid() + 1)
+    watchers[0]._forked()
+    childs = _signals._doors[loops[0]]
+    assert childs is not parents
+    assert _signals._doors[loops[1]] is parents  # until it is this loop's turn
+    watchers[1]._forked()
+    assert _signals._doors == dict.fromkeys(loops, childs)
+    assert not parents.readers
+    assert signal.set_wakeup_fd(childs._writer) == childs._writer
+    for loop in loops:
+        loop.destroy()
+
+
 def test_destroy_puts_handlers_back(loop: Loop, usr2: list[int]) -> None:
     watchers = [loop.signal(signal.SIGUSR2) for _ in range(3)]
     for watcher in watchers:

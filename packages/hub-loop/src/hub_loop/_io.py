@@ -235,6 +235,8 @@ class InternalFd(Registration):
         return READ
 
     def deliver(self, events: int) -> None:
+        if events & INVALID:  # somebody has closed it: `noticed` fails with EBADF, and shall do so once
+            self.evict()
         self._noticed()
 
 
