@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import errno
 import os
 import signal
 import socket
@@ -179,6 +181,36 @@ def make_child() -> Iterator[Callable[..., int]]:
             os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # a watcher has
+
+
+@pytest.fixture(params=["pidfd", "thread", "thread without waitid"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How child watchers wait in this test: by what the system has, or by what is taken where it has less."""
+
+    def no_pidfd(pid: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    if request.param == "pidfd" and not hasattr(os, "pidfd_open"):
+        pytest.skip("this system has no pidfds")
+    if request.param == "thread":
+        monkeypatch.setattr("hub_loop._children.pidfd_open", no_pidfd)
+    elif request.param == "thread without waitid":
+        monkeypatch.setattr("hub_loop._children.pidfd_open", None)
+        monkeypatch.setattr("hub_loop._children.waitid", None)
+    return str(request.param)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., object]]:
+    """What the waiter threads that this test started were started for."""
+    started: list[Callable[..., object]] = []
+
+    def start(func: Callable[..., object], args: tuple[()]) -> int:
+        started.append(func)
+        return _thread.start_new_thread(func, args)
+
+    monkeypatch.setattr("hub_loop._children.start_new_thread", start)
+    return started
 
 
 @pytest.fixture

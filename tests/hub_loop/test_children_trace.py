@@ -1,0 +1,126 @@
+"""Child watchers with `trace`: stops and continuations are told too, in any thread's loop, by a thread that waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from hub_loop import Loop, _children
+
+MakeChild = Callable[..., int]
+
+on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
+on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
+on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
+needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfds")
+needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system has no waitid")
+
+
+def until(loop: Loop, reached: Callable[[], object]) -> None:
+    """Turn until a condition holds; pytest-timeout ends what never does."""
+    while not reached():
+        loop.run(once=True)
+
+
+def follow(loop: Loop, pid: int, seen: list[int]) -> None:
+    """Stop a child, continue it, kill it, each when the one before was seen."""
+    traced, plain = loop.child(pid, trace=True), loop.child(pid)
+
+    def on_event() -> None:
+        seen.append(traced.rstatus)
+        assert traced.rpid == pid
+        if os.WIFSTOPPED(traced.rstatus):
+            assert traced.active
+            os.kill(pid, signal.SIGCONT)
+        elif os.WIFCONTINUED(traced.rstatus):
+            os.kill(pid, signal.SIGKILL)
+
+    traced.start(on_event)
+    plain.start(seen.append, -1)
+    os.kill(pid, signal.SIGSTOP)
+    loop.run()
+    # The thread that waited for stops is told of the end as well: its last post is not needed by anybody.
+    loop.ref()
+    until(loop, lambda: not loop._sentinels)
+    loop.unref()
+    traced.close()
+
+
+FOLLOWED = [signal.SIGSTOP << 8 | 0x7F, _children.CONTINUED, signal.SIGKILL]
+
+
+@on_real_ones
+@pytest.mark.parametrize("way", ["pidfd", "thread"], indirect=True)
+def test_with_trace_stops_and_continuations_are_told_too(loop: Loop, way: str, make_child: MakeChild) -> None:
+    seen: list[int] = []
+    follow(loop, make_child(), seen)
+    assert [status for status in seen if status != -1] == FOLLOWED
+    assert seen.count(-1) == 1  # whoever does not trace is told of the end only
+
+
+@needs_waitid
+def test_trace_works_in_any_threads_loop(make_child: MakeChild) -> None:
+    seen: list[int] = []
+
+    def run() -> None:
+        loop = Loop()
+        follow(loop, pid, seen)
+        loop.destroy()
+
+    pid = make_child()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert [status for status in seen if status != -1] == FOLLOWED
+
+
+@on_epoll
+@needs_waitid
+def test_a_traced_watcher_that_stops_leaves_later_stops_to_others(
+    loop: Loop, make_child: MakeChild, threads: list[Callable[..., object]]
+) -> None:
+    pid = make_child()
+    with loop.child(pid, trace=True) as watcher:
+        for _ in range(20):
+            watcher.start(print, "never")
+            watcher.stop()
+        assert len(threads) == 1
+        os.kill(pid, signal.SIGSTOP)
+        loop.ref()
+        until(loop, lambda: not loop._sentinels)  # the thread has seen that nobody asks any more
+        loop.unref()
+        assert os.waitpid(pid, os.WUNTRACED) == (pid, signal.SIGSTOP << 8 | 0x7F)
+        os.kill(pid, signal.SIGCONT)
+
+
+@on_fake
+def test_where_there_is_no_waitid_trace_is_refused(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_children, "waitid", None)
+    with pytest.raises(NotImplementedError, match=r"this Python has no os\.waitid; use trace=False"):
+        loop.child(4711, trace=True)
+
+
+@on_epoll
+@needs_waitid
+def test_who_comes_back_while_a_thread_gives_up_is_told_all_the_same(loop: Loop, make_child: MakeChild) -> None:
+    # The thread sees that nobody traces any more and ends; before the loop knows of it, somebody traces again.
+    pid = make_child()
+    seen: list[int] = []
+    watcher = loop.child(pid, trace=True)
+    watcher.start(print, "never")
+    watcher.stop()
+    sentinel = loop._sentinels[pid]
+    os.kill(pid, signal.SIGSTOP)
+    while not loop._wakeup.inbox:
+        time.sleep(0.001)
+    watcher.start(lambda: seen.append(watcher.rstatus))
+    assert loop._sentinels[pid] is sentinel
+    until(loop, lambda: seen)
+    assert seen == [signal.SIGSTOP << 8 | 0x7F]
+    os.kill(pid, signal.SIGKILL)
+    until(loop, lambda: not watcher.active and not loop._sentinels)

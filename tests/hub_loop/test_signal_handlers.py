@@ -1,0 +1,260 @@
+"""Signal watchers beside other users of `signal`: whose handler is installed when, and whose wake-up fd.
+
+The fixture `usr2` has put a stranger's handler there for SIGUSR2, and looks that it is there again in the end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hub_loop import Loop, _signals
+from hub_loop.testing import active_watchers
+
+on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
+on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
+on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_ours_stays() -> Iterator[None]:
+    """The process's wake-up fd, and our own tables, are as before."""
+    yield
+    assert (_signals._bridges, _signals._doors, _signals._door) == ({}, {}, None)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def turn(loop: Loop) -> None:
+    loop.run(nowait=True)
+
+
+def in_thread(func: Callable[[], object]) -> BaseException | None:
+    """Call a function in another thread; what it raised."""
+    raised: list[BaseException | None] = [None]
+
+    def call() -> None:
+        try:
+            func()
+        except BaseException as error:
+            raised[0] = error
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return raised[0]
+
+
+# -- whose handler it is -----------------------------------------------------------------------------------------------
+
+
+@on_fake
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN, lambda signum, frame: None])
+def test_the_last_stop_puts_the_previous_handler_back_and_no_stop_before_it(loop: Loop, before: Any) -> None:
+    really = signal.signal(signal.SIGUSR2, before)
+    try:
+        with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
+            assert signal.getsignal(signal.SIGUSR2) is before  # an idle watcher takes nothing
+            one.start(print)
+            two.start(print)
+            one.stop()
+            assert signal.getsignal(signal.SIGUSR2) is not before
+            one.start(print)
+            two.stop()
+            assert signal.getsignal(signal.SIGUSR2) is not before
+            one.stop()
+            assert signal.getsignal(signal.SIGUSR2) is before
+            one.start(print)
+        assert signal.getsignal(signal.SIGUSR2) is before
+    finally:
+        signal.signal(signal.SIGUSR2, really)
+
+
+@on_fake
+def test_the_previous_handler_is_not_called_while_we_watch_and_is_called_again_after(
+    loop: Loop, usr2: list[int]
+) -> None:
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        signal.raise_signal(signal.SIGUSR2)
+        assert usr2 == []
+    signal.raise_signal(signal.SIGUSR2)
+    assert usr2 == [signal.SIGUSR2]
+
+
+@on_fake
+def test_a_handler_that_was_set_after_ours_stays(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+
+    def mine(signum: int, frame: object) -> None:
+        called.append("mine")
+
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, "watcher")
+        stranger = _signals._bridges[signal.SIGUSR2].previous
+        signal.signal(signal.SIGUSR2, mine)
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        watcher.stop()
+        assert signal.getsignal(signal.SIGUSR2) is mine
+        assert called == ["mine"]
+        watcher.start(called.append, "watcher")  # who starts last is heard; and gives back what was there
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called == ["mine", "watcher"]
+        watcher.stop()
+        assert signal.getsignal(signal.SIGUSR2) is mine
+    signal.signal(signal.SIGUSR2, stranger)
+
+
+@on_fake
+def test_a_second_watcher_brings_the_bridge_back_that_a_stranger_has_replaced(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+
+    def mine(signum: int, frame: object) -> None:
+        called.append("mine")
+
+    with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
+        one.start(called.append, "one")
+        stranger = _signals._bridges[signal.SIGUSR2].previous
+        signal.signal(signal.SIGUSR2, mine)
+        two.start(called.append, "two")
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+    assert called == ["one", "two"]
+    assert signal.getsignal(signal.SIGUSR2) is mine
+    signal.signal(signal.SIGUSR2, stranger)
+
+
+@on_fake
+def test_a_handler_that_replaced_ours_may_call_it_as_long_as_it_likes(loop: Loop, usr2: list[int]) -> None:
+    called: list[str] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, "watcher")
+        ours = signal.getsignal(signal.SIGUSR2)
+        stranger = _signals._bridges[signal.SIGUSR2].previous
+        assert callable(ours)
+
+        def mine(signum: int, frame: Any) -> None:
+            called.append("mine")
+            ours(signum, frame)
+
+        signal.signal(signal.SIGUSR2, mine)
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called == ["mine", "watcher"]
+        watcher.stop()
+        signal.raise_signal(signal.SIGUSR2)
+        assert called == ["mine", "watcher", "mine"]
+        assert usr2 == [signal.SIGUSR2]
+        signal.signal(signal.SIGUSR2, ours)  # put back when nobody watches any more: it steps aside
+        signal.raise_signal(signal.SIGUSR2)
+        assert usr2 == [signal.SIGUSR2] * 2
+        assert signal.getsignal(signal.SIGUSR2) is stranger
+
+
+def test_a_handler_that_c_code_has_set_is_not_taken(usr2: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop()
+    with loop.signal(signal.SIGUSR2) as watcher:
+        monkeypatch.setattr(_signals, "getsignal", lambda signum: None)  # as `signal.getsignal` tells it
+        with pytest.raises(ValueError, match="was not set by Python code, and so could not be put back"):
+            watcher.start(print)
+        monkeypatch.undo()
+        assert not watcher.active
+    assert active_watchers(loop) == []
+    loop.destroy()
+
+
+def test_several_loops_of_the_main_thread_watch_one_signal(usr2: list[int]) -> None:
+    called: list[str] = []
+    one, two = Loop(), Loop("poll")
+    one.signal(signal.SIGUSR2).start(called.append, "one")
+    two.signal(signal.SIGUSR2).start(called.append, "two")
+    signal.raise_signal(signal.SIGUSR2)
+    turn(two)
+    assert called == ["two"]
+    turn(one)
+    assert called == ["two", "one"]
+    one.destroy()
+    signal.raise_signal(signal.SIGUSR2)
+    turn(two)
+    assert called == ["two", "one", "two"]
+    assert usr2 == []
+    two.destroy()
+    signal.raise_signal(signal.SIGUSR2)
+    assert usr2 == [signal.SIGUSR2]
+
+
+@on_real_ones
+def test_of_several_loops_the_one_that_sleeps_is_woken(
+    loop: Loop, usr2: list[int], from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    other = Loop()
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(watcher.stop)
+        other.signal(signal.SIGUSR2).start(print)
+        from_thread(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2))
+        loop.run()
+    other.destroy()
+
+
+# -- the wake-up fd ----------------------------------------------------------------------------------------------------
+
+
+@on_real_ones
+def test_the_wake_up_fd_of_a_stranger_stays_and_signals_to_the_main_thread_are_still_noticed_at_once(
+    loop: Loop, usr2: list[int], from_thread: Callable[[Callable[[], None]], None]
+) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    main = threading.get_ident()
+    signal.set_wakeup_fd(writer)
+    called: list[int] = []
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(called.append, 1)
+
+        def send() -> None:
+            # Again and again: a signal between the last look of the interpreter and the system call is not seen.
+            while not called:
+                signal.pthread_kill(main, signal.SIGUSR2)
+                time.sleep(0.001)
+
+        from_thread(send)
+        while not called:
+            loop.run(once=True)
+        assert loop not in _signals._doors
+    assert signal.set_wakeup_fd(-1) == writer
+    assert os.read(reader, 1) == bytes([signal.SIGUSR2])
+    os.close(reader)
+    os.close(writer)
+
+
+@on_epoll
+def test_a_wake_up_fd_that_was_set_after_ours_stays(loop: Loop, usr2: list[int]) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        signal.set_wakeup_fd(writer)
+    assert signal.set_wakeup_fd(-1) == writer
+    os.close(reader)
+    os.close(writer)
+
+
+@on_epoll
+def test_a_wake_up_fd_that_was_closed_is_nobodys(loop: Loop, usr2: list[int]) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    number = os.dup2(writer, 200)
+    signal.set_wakeup_fd(number)
+    os.close(reader)
+    os.close(writer)
+    os.close(number)
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        assert loop in _signals._doors
