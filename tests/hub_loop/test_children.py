@@ -1,8 +1,8 @@
 """Child watchers: by pidfd and by a waiter thread, beside other code that has children of its own.
 
-What both ways cost and leave is in test_children_ways, `trace` in test_children_trace.  Most tests run both ways; `way` says how this one
-waits.  Children are forks of the test (fixture `make_child`), so that
-nothing has to be started by name.
+What both ways cost and leave is in test_children_ways, `trace` in test_children_trace.  Most tests run both ways; `way`
+says how this one waits.  Children are forks of the test (fixture `make_child`), so that nothing has to be started by
+name.
 """
 
 from __future__ import annotations

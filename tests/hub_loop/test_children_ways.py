@@ -10,6 +10,7 @@ import gc
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,6 +237,32 @@ def test_stopped_and_started_again_and_again_a_watcher_needs_one_thread(
         loop.run()
         assert watcher.rstatus == signal.SIGKILL
     assert loop._sentinels == {}
+
+
+@on_epoll
+@pytest.mark.parametrize("way", ["thread without waitid"], indirect=True)
+def test_nobody_looks_at_a_child_that_a_thread_is_about_to_take(loop: Loop, way: str, make_child: MakeChild) -> None:
+    # Between the return of the thread's waitpid and its next step the child is gone, and its status nowhere yet.
+    pid = make_child()
+    taken, go_on = threading.Event(), threading.Event()
+    waitpid = _children.waitpid
+
+    def slow_waitpid(pid: int, options: int) -> tuple[int, int]:
+        result = waitpid(pid, options)
+        if options == 0:
+            taken.set()
+            go_on.wait()
+        return result
+
+    with pytest.MonkeyPatch.context() as patch, loop.child(pid) as one, loop.child(pid) as two:
+        patch.setattr(_children, "waitpid", slow_waitpid)
+        one.start(int)
+        os.kill(pid, signal.SIGKILL)
+        taken.wait()
+        two.start(int)
+        go_on.set()
+        loop.run()
+        assert (one.rstatus, two.rstatus) == (signal.SIGKILL, signal.SIGKILL)
 
 
 @on_epoll

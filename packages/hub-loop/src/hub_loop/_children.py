@@ -201,7 +201,7 @@ class Sentinel:
         """See whether the child has ended: its `status` is known then, and it is not reaped yet, not by us."""
         process = self.process
         if self.status is None:
-            if process.status is None:
+            if process.status is None and not self.thread_reaps():
                 try:
                     process.status = _peek(process, self._fd)
                 except ChildProcessError:
@@ -210,6 +210,10 @@ class Sentinel:
                         self.status = _kept_by_kernel(self._fd)
                         return
             self.status = process.status
+
+    def thread_reaps(self) -> bool:
+        """Whether a thread is about to take the child, for want of waitid: nobody else may look then."""
+        return waitid is None and self._waiting == os.getpid()
 
     def fits(self, status: int | None) -> bool:
         """Whether this is still the child that the kernel knows under that number, with that status."""
@@ -288,8 +292,9 @@ class Sentinel:
             if waitid is not None:
                 waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
             else:
-                process.status = waitpid(process.pid, 0)[1]
+                status = waitpid(process.pid, 0)[1]
                 process.reaped = True
+                process.status = status
         except ChildProcessError:
             pass  # somebody else has taken it: that is an end too
         self._post(self._wait_is_over)
@@ -341,6 +346,8 @@ def _sentinel_for(loop: Loop, pid: int) -> Sentinel:
     """
     old = loop._sentinels.get(pid)
     if old is not None:
+        if old.thread_reaps():
+            return old
         old.look()
     process = _processes.get(pid)
     known = None if process is None else process.status
