@@ -116,7 +116,7 @@ def test_who_comes_back_while_a_thread_gives_up_is_told_all_the_same(loop: Loop,
     watcher.stop()
     sentinel = loop._sentinels[pid]
     os.kill(pid, signal.SIGSTOP)
-    while not loop._wakeup.inbox:
+    while not loop._queue:
         time.sleep(0.001)
     watcher.start(lambda: seen.append(watcher.rstatus))
     assert loop._sentinels[pid] is sentinel

@@ -9,7 +9,7 @@ A turn, step by step:
    fd that is always ready is watched, or if nothing is referenced; else until the next deadline.
 3. poll.
 4. fds: each registration latches readiness, tells its owner, and queues the callbacks of its watchers.
-5. The inbox (async watchers that other threads or signal handlers have sent) is moved into the queue.
+5. The inbox (async watchers that other threads have sent, signal watchers) is moved into the queue.
 6. The clock is read.
 7. Due timers are queued, oldest deadline first.
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.

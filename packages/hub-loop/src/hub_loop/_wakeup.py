@@ -3,10 +3,10 @@
 Receives: async and signal watchers, the former from any thread.  Gives: the same, in order, to the turn; and the end of
 its poll.
 
-A poster appends to the loop's queue (a callback) or to the inbox (a watcher), then looks whether the loop
-sleeps, and if so writes to the wake fd.  The loop says that it sleeps, then looks into both, then polls.  Whichever
-comes second sees what the other did, so nothing is left lying.  Posters that find the loop awake, or find that another
-has written already, make no system call.
+A poster appends to the loop's queue (a callback) or to the inbox (a watcher), then looks whether the loop sleeps, and
+if so writes to the wake fd.  The loop says that it sleeps, then looks into both, then polls.  Whichever comes second
+sees what the other did, so nothing is left lying.  Posters that find the loop awake, or find that another has written
+already, make no system call.
 
 Rule: the fd is written and closed under one lock, so nobody writes into a number that was closed and reused.  The
 lock is re-entrant because a signal handler may post while its own thread is posting.
