@@ -17,7 +17,6 @@ from greenlet import getcurrent
 
 from hub_api import READ, WRITE, ConcurrentObjectUseError, InvalidSwitchError
 from hub_core._local import this_hub
-from hub_core._raw import RawGreenlet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,10 +44,7 @@ class _Side:
         """Park until the latch is set, the fd leaves the loop, or `wake` is called."""
         hub = self._hub
         current = getcurrent()
-        # As in Waiter.get: to ask for the thread's number costs more than to look at a raw greenlet's own slot.
-        if (type(current) is not RawGreenlet or current.hub is not hub) and (
-            get_ident() != hub.thread_ident or hub.loop is None
-        ):
+        if hub._running is not current and (get_ident() != hub.thread_ident or hub.loop is None):  # as in Waiter.get
             hub.refuse(f"wait on {self._owner!r}", "an FdWaiter of this thread's hub")
         if self.greenlet is not None:
             raise ConcurrentObjectUseError(

@@ -11,7 +11,7 @@ lets the loop take a turn, starts what is new, and hands over again.
 Rule 1: a greenlet stands in `_ready` only while it is parked in `park` or `sleep`, and at most once; so it is alive,
 and fit to be switched to.
 Rule 2: whoever hands over writes the receiver's name into `_running`; whoever wakes up under another name was resumed
-by a stranger, and takes his own entry out of the lane.
+by a stranger, and takes his own entry out of the lane.  Who runs under his own name runs in the hub's thread.
 Rule 3: an entry leaves a lane by `x = lane[0]; del lane[0]`, and the next call is the switch.  None of these is a
 point where CPython runs signal handlers, so Ctrl-C loses nobody here (test_signals.py).
 """
@@ -111,9 +111,9 @@ class Hub(HubBase):
         if switch_out is not None:
             switch_out()
         ready = self._ready
-        if ready or self.loop.run_mark(_MARKS):
+        if ready or (self.loop.run_mark(_MARKS) and ready):
             left = self._left or self._extend()
-            if left and ready:
+            if left:
                 self._left = left - 1
                 chosen = ready[0]
                 del ready[0]
@@ -420,6 +420,7 @@ class Hub(HubBase):
         """End the hub's own stack and the idle carrier's; one that stays suspended holds itself and is never freed."""
         self._ready.clear()
         self._new.clear()
+        self._running = None
         if self.dead or get_ident() != self.thread_ident:
             return
         try:
