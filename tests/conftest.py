@@ -9,10 +9,13 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+import traceback
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -67,6 +70,79 @@ def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
     made.destroy()
     if left and not request.node.stash.get(_failed, False):
         pytest.fail(f"the test left active watchers behind: {', '.join(left)}", pytrace=False)
+
+
+# -- forks ----------------------------------------------------------------------------------------------------------
+
+
+class Kin:
+    """The parent and the child of one fork, as a test writes about both."""
+
+    PATIENCE = 30.0  # seconds: a child that takes longer hangs
+
+    def __init__(self) -> None:
+        self._parent = os.getpid()
+        self._child = 0
+        self._ends: tuple[int, ...] = ()
+
+    @property
+    def is_child(self) -> bool:
+        """Whether this is the child."""
+        return os.getpid() != self._parent
+
+    def fork(self) -> bool:
+        """Fork, once per test; returns whether this is the child."""
+        self._ends = os.pipe()
+        with warnings.catch_warnings():
+            # CPython from 3.12 warns of forks in processes with threads: they are what such tests are about.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            os.close(self._ends[0])
+        else:
+            self._child = child
+            os.close(self._ends[1])
+        return not child
+
+    def child_ends(self, check: Callable[[], object] = lambda: None) -> None:
+        """In the child: call `check`, and end there.  In the parent: wait, and fail with what the child has raised."""
+        if self.is_child:
+            try:
+                check()
+                os._exit(0)
+            except BaseException:
+                os.write(self._ends[1], traceback.format_exc().encode())
+            finally:
+                os._exit(1)
+        words = b""
+        while True:
+            if not select.select([self._ends[0]], [], [], self.PATIENCE)[0]:
+                os.kill(self._child, signal.SIGKILL)
+                words += b"the child hangs"
+                break
+            read = os.read(self._ends[0], 65536)
+            if not read:
+                break
+            words += read
+        os.close(self._ends[0])
+        status = os.waitpid(self._child, 0)[1]
+        if status:
+            pytest.fail(f"the child ended with status {status}: {words.decode()}", pytrace=False)
+
+    def run(self, check: Callable[[], object]) -> None:
+        """Fork, call `check` in the child, and wait for its end."""
+        self.fork()
+        self.child_ends(check)
+
+
+@pytest.fixture
+def kin() -> Iterator[Kin]:
+    """Forks; a child that leaves the test by an exception ends here and does not go on with pytest."""
+    made = Kin()
+    yield made
+    if made.is_child:
+        os.write(made._ends[1], b"it left the test's body; see the traceback above")
+        os._exit(1)
 
 
 # -- what is left behind --------------------------------------------------------------------------------------------

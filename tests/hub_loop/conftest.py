@@ -13,13 +13,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
 from hub_api import READ, WRITE
-from hub_loop import Loop, pollers
-from hub_loop._wakeup import Wakeup
+from hub_loop import Loop, _fork
 from hub_loop._watcher import Watcher
 from hub_loop.testing import FakePoller, ManualClock
 
@@ -139,7 +139,7 @@ class Kind:
     """Called after the callback by a user who does not want the same event again."""
 
 
-KINDS = ["timer", "repeating", "io", "async", "prepare", "check", "idle", "signal", "child"]
+KINDS = ["timer", "repeating", "io", "async", "prepare", "check", "idle", "signal", "child", "fork", "stat"]
 
 
 @pytest.fixture
@@ -213,20 +213,6 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., object]]:
     return started
 
 
-@pytest.fixture
-def renew_poller() -> Callable[[Loop], None]:
-    """What a loop does for itself in a forked child, where its poller and wake fd are shared with the parent."""
-
-    def renew(loop: Loop) -> None:
-        loop._poller = pollers.create(loop.backend)
-        loop._wakeup = Wakeup(loop._poller)
-        for registration in loop._registrations.values():
-            registration._poller = loop._poller
-            registration._arm(afresh=True)
-
-    return renew
-
-
 def end(pid: int) -> None:
     """Kill a child of this process, unless it was waited for, and stay until it has ended; it is not waited for."""
     try:
@@ -238,7 +224,7 @@ def end(pid: int) -> None:
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, loop: Loop, clock: ManualClock, make_wire: MakeWire) -> Kind:
+def kind(request: pytest.FixtureRequest, loop: Loop, clock: ManualClock, make_wire: MakeWire, tmp_path: Path) -> Kind:
     """Each kind of watcher."""
 
     def wait(watcher: Watcher) -> None:
@@ -256,6 +242,21 @@ def kind(request: pytest.FixtureRequest, loop: Loop, clock: ManualClock, make_wi
         return Kind(
             "io", lambda **options: loop.io(wire.fd, READ, **options), lambda watcher: wire.send(), lambda: wire.read()
         )
+    if request.param == "fork":
+
+        def as_in_a_child(watcher: Watcher) -> None:
+            loop._fork_state = _fork.RENEWED  # test_fork.py has real children
+
+        return Kind("fork", loop.fork, as_in_a_child)
+    if request.param == "stat":
+        path = tmp_path / "watched"
+
+        def change(watcher: Watcher) -> None:
+            with path.open("a") as file:
+                file.write("more")
+            clock.advance(10.0)  # longer than the interval, for the poller that knows nothing of inotify
+
+        return Kind("stat", lambda **options: loop.stat(path, **options), change)
     if request.param == "async":
         return Kind("async", loop.async_, lambda watcher: _send(watcher))
     if request.param == "signal":

@@ -329,16 +329,15 @@ def test_destroy_while_an_end_is_pending_is_quiet(loop: Loop, way: str, make_chi
 
 @on_epoll
 def test_in_a_forked_child_the_watchers_of_the_parents_children_stop(
-    loop: Loop, way: str, make_child: MakeChild, renew_poller: Callable[[Loop], None]
+    loop: Loop, way: str, make_child: MakeChild
 ) -> None:
     pid = make_child()
     watcher = loop.child(pid)
     watcher.start(print, "never")
 
     def child() -> None:
-        renew_poller(loop)
         fd = loop._sentinels[pid]._fd
-        watcher._forked()
+        loop.reinit()
         ok = not watcher.active and watcher.callback is None and loop.activecnt == 0
         nothing_stays(loop)
         if fd >= 0:

@@ -165,6 +165,27 @@ def test_a_closed_poller_can_be_closed_again(poller: Poller) -> None:
     poller.close()
 
 
+def test_a_closed_poller_watches_nothing_and_is_never_waited_for(poller: Poller, pair: Pair) -> None:
+    near, far = pair
+    poller.watch(near.fileno(), READ)
+    far.send(b"x")
+    poller.close()
+    assert poller.watch(near.fileno(), READ)
+    assert poller.poll(None) == []
+    poller.forget(near.fileno())
+
+
+def test_a_closed_poller_that_is_opened_again_is_as_new(poller: Poller, pair: Pair) -> None:
+    near, far = pair
+    poller.watch(near.fileno(), READ)
+    poller.close()
+    far.send(b"x")
+    poller.reopen()
+    assert poller.poll(0.0) == []
+    poller.watch(near.fileno(), READ)
+    assert poller.poll(0.0) == [(near.fileno(), READ)]
+
+
 def test_a_number_closed_and_reused_is_watched_as_the_new_file(poller: Poller, pair: Pair) -> None:
     near, _ = pair
     number = near.fileno()
@@ -412,7 +433,11 @@ class FakeKqueue:
         self.refuse: int = 0
         self.closed = False
 
-    def control(self, changes: list[SimpleNamespace] | None, most: int, timeout: float | None = None) -> list[Any]:
+        self.control: Any = self.control_filters
+
+    def control_filters(
+        self, changes: list[SimpleNamespace] | None, most: int, timeout: float | None = None
+    ) -> list[Any]:
         for change in changes or ():
             if self.refuse:
                 raise OSError(self.refuse, os.strerror(self.refuse))
@@ -429,6 +454,7 @@ class FakeKqueue:
 
     def close(self) -> None:
         self.closed = True
+        self.control = "{1:q}".format  # as the real one then does: raises ValueError, and not in a frame of Python
 
 
 KERNEL = SimpleNamespace(
@@ -452,6 +478,13 @@ def kqueue_poller(monkeypatch: pytest.MonkeyPatch) -> kqueue.KqueuePoller:
     return made
 
 
+def test_epoll_lets_errors_out_that_do_not_come_of_its_being_closed() -> None:
+    poller = create("epoll")
+    with pytest.raises(ValueError, match="negative"):
+        poller.watch(-1, READ)
+    poller.close()
+
+
 def test_kqueue_asks_for_one_filter_per_direction(kqueue_poller: kqueue.KqueuePoller) -> None:
     kernel = kqueue_poller._kqueue
     assert kqueue_poller.watch(5, READ | WRITE | EDGE) is True
@@ -464,6 +497,27 @@ def test_kqueue_asks_for_one_filter_per_direction(kqueue_poller: kqueue.KqueuePo
     assert kqueue_poller.fileno() == 99
     kqueue_poller.close()
     assert kernel.closed
+
+
+def test_kqueue_closed_watches_nothing_and_opened_again_is_as_new(kqueue_poller: kqueue.KqueuePoller) -> None:
+    kqueue_poller.watch(7, READ)
+    kqueue_poller.close()
+    assert kqueue_poller.watch(7, READ)
+    assert kqueue_poller.poll(None) == []
+    kqueue_poller.reopen()
+    assert kqueue_poller._kqueue.filters == {}
+    kqueue_poller.watch(7, READ)
+    assert kqueue_poller._kqueue.filters == {(7, KERNEL.KQ_FILTER_READ): KERNEL.KQ_EV_ADD}
+    kqueue_poller._kqueue.control = raise_value_error
+    with pytest.raises(ValueError, match="no such filter"):
+        kqueue_poller.watch(8, READ)
+    with pytest.raises(ValueError, match="no such filter"):
+        kqueue_poller.poll(0.0)
+
+
+def raise_value_error(*args: object) -> None:
+    """What a kernel may say of an open kqueue."""
+    raise ValueError("no such filter")
 
 
 def test_kqueue_reports_each_fd_once_and_widens_the_end(kqueue_poller: kqueue.KqueuePoller) -> None:

@@ -314,7 +314,6 @@ def test_in_a_forked_child_the_watcher_goes_on_and_the_parent_hears_nothing_of_i
     loop: Loop,
     usr2: list[int],
     make_child: Callable[..., int],
-    renew_poller: Callable[[Loop], None],
     from_thread: Callable[[Callable[[], None]], None],
 ) -> None:
     called: list[str] = []
@@ -322,8 +321,7 @@ def test_in_a_forked_child_the_watcher_goes_on_and_the_parent_hears_nothing_of_i
     watcher.start(called.append, "signal")
 
     def child() -> None:
-        renew_poller(loop)
-        watcher._forked()
+        loop.reinit()
         watcher._forked()
         sender = threading.Thread(
             target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)  # only the pipe tells

@@ -6,7 +6,9 @@ An `assert_type` that is wrong is an error; so is an ignore that ignores nothing
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, assert_type
 
 import hub_api
@@ -16,9 +18,11 @@ from hub_api import (
     ICallback,
     IChildWatcher,
     IIoWatcher,
+    ILoop,
     ILoopCore,
     IRegistration,
     ISignalWatcher,
+    IStatWatcher,
     ITimerWatcher,
     IWatcher,
 )
@@ -56,8 +60,19 @@ def what_the_protocol_gives(loop: ILoopCore) -> None:
     assert_type(timer.callback, Callable[..., object] | None)
 
 
+def what_the_whole_protocol_gives(loop: ILoop, path: Path) -> None:
+    assert_type(loop.fork(ref=False), IWatcher)
+    assert_type(loop.stat(path, 1), IStatWatcher)
+    assert_type(loop.stat(b"path", interval=0.5, ref=False, priority=1), IStatWatcher)
+    assert_type(loop.reinit(), None)
+    loop.stat(0)  # type: ignore[arg-type]
+
+
 def what_the_loop_gives() -> None:
     loop = Loop()
+    found = loop.stat("path").attr
+    assert_type(found, os.stat_result | None)
+    loop.stat(0)  # type: ignore[arg-type]
     assert_type(loop.run_callback(join, 1, "two").pending, bool)
     with loop.io(0, READ | WRITE) as reader:
         assert_type(reader.fd, int)
@@ -104,6 +119,7 @@ def start_refuses_everything_else(watcher: IWatcher, timer: ITimerWatcher, io: I
 # -- conformance: the loop and the fakes are what the Protocols say ----------------------------------------------------
 
 core: ILoopCore = Loop()
+whole: ILoop = Loop()
 factory: hub_api.ILoopFactory = Loop
 poller: Poller = FakePoller(ManualClock())
 clock: Callable[[], float] = ManualClock()
@@ -113,6 +129,8 @@ sender: IAsyncWatcher = Loop().async_()
 idle: IWatcher = Loop().idle()
 signal: ISignalWatcher = Loop().signal(10)
 child: IChildWatcher = Loop().child(1)
+fork: IWatcher = Loop().fork()
+stat: IStatWatcher = Loop().stat("path")
 registration: IRegistration = Loop().register(0, print)
 callback: ICallback = Loop().run_callback(nothing)
 read: Literal[1] | int = READ

@@ -8,6 +8,7 @@ checks are static.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from os import PathLike
 from types import TracebackType
 from typing import Protocol, TypeVarTuple
 
@@ -204,15 +205,35 @@ class ILoop(ILoopCore, Protocol):
         ...
 
     def fork(self, ref: bool = True, priority: int | None = None) -> IWatcher:
-        """A watcher that calls back in the child, in its first turn after a fork."""
+        """A watcher for forks: calls back once in the child, before anything else in the loop's first turn there.
+
+        Never in the parent.  A fork that is still to be told keeps `run` from returning, whatever `ref` says.
+        """
         ...
 
-    def stat(self, path: str, interval: float = 0.0, ref: bool = True, priority: int | None = None) -> IStatWatcher:
-        """A watcher for a path."""
+    def stat(
+        self,
+        path: str | bytes | PathLike[str] | PathLike[bytes],
+        interval: float = 0.0,
+        ref: bool = True,
+        priority: int | None = None,
+    ) -> IStatWatcher:
+        """A watcher for a path, which need not exist; symbolic links are not followed.
+
+        `interval`: seconds between two looks, 0 for the loop's own choice.  Raises TypeError for what is no path or no
+        number, ValueError for a path that no system could have.
+        """
         ...
 
     def reinit(self) -> None:
-        """Make the loop usable in a forked child."""
+        """Make the loop usable in a forked child, at once.
+
+        A loop does so by itself, at its first use in a child that was forked by `os.fork`; this is for forks that
+        Python is not told of, and for errors to come here.  Without effect in the parent, when done already, and
+        after `destroy`.
+        Call from: the loop's thread, which must be the one that has forked.  Raises OSError if the system is out of
+        file descriptors; the next use tries again.
+        """
         ...
 
 

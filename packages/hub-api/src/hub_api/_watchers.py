@@ -8,6 +8,7 @@ thread; the one exception is `IAsyncWatcher.send`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeVarTuple, overload
 
@@ -199,26 +200,33 @@ class IChildWatcher(IWatcher, Protocol):
 
 
 class IStatWatcher(IWatcher, Protocol):
-    """Calls back when what `os.lstat(path)` says has changed."""
+    """Calls back when what `os.lstat(path)` says has changed: also when the path comes, goes, or is replaced.
+
+    What counts as a change is what is between two looks, the first of which is taken by `start`.  Several changes
+    between two calls of the callback are one.  The time of the last access does not count.
+    """
 
     @property
-    def path(self) -> str:
-        """The path as it was given."""
+    def path(self) -> str | bytes | PathLike[str] | PathLike[bytes]:
+        """The path as it was given.  A relative one is looked up in the directory that is current at each look."""
         ...
 
     @property
     def interval(self) -> float:
-        """Seconds between two looks, where the system does not notify; 0 for the loop's own choice."""
+        """Seconds between two looks, where the system does not notify; 0 for the loop's own choice.
+
+        As it was given; `start` raises what is shorter than the loop allows, negative numbers included.
+        """
         ...
 
     @property
     def attr(self) -> Any:
-        """The newest stat result, or None while the path does not exist or before `start`."""
+        """What `os.lstat` said at the last look; None if nothing was there, and before `start`."""
         ...
 
     @property
     def prev(self) -> Any:
-        """The stat result before `attr`, or None."""
+        """The `attr` of the last callback, or of `start`, before the change that is told; None if nothing was there."""
         ...
 
 

@@ -7,6 +7,7 @@ A module of its own so that `threading`, dearer to import than all of hub_core, 
 from __future__ import annotations
 
 import threading
+from _thread import get_ident
 from weakref import WeakSet
 
 TYPE_CHECKING = False
@@ -41,15 +42,21 @@ class Guard:
     run again; its loop stays its holder's.  No hub may outlive its thread as a greenlet that has not ended: suspended
     it is never freed, and greenlet 3.5 crashes when the garbage collector meets one that had not started
     (test_local.py, "left alone").
+
+    Dropped in another thread, the storage is that of a thread which has not ended: a fork has left it behind in the
+    parent.  Whatever that thread was doing stays half done in the child, and nothing of it is touched.
     """
 
-    __slots__ = ("hubs", "implicit")
+    __slots__ = ("hubs", "implicit", "thread")
 
     def __init__(self) -> None:
+        self.thread = get_ident()
         self.hubs: WeakSet[Hub] = WeakSet()
         self.implicit: Hub | None = None
 
     def __del__(self) -> None:
+        if get_ident() != self.thread:
+            return
         for hub in list(self.hubs):
             if hub.loop is not None:
                 hub._end_with_thread(destroy=hub is self.implicit)

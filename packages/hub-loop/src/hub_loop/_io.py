@@ -32,7 +32,7 @@ from hub_loop.pollers import BOTH, EDGE, INVALID
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal, NoReturn, TypeVarTuple, overload
+    from typing import Literal, TypeVarTuple, overload
 
     from hub_loop._loop import Loop
     from hub_loop.pollers import Poller
@@ -71,12 +71,13 @@ class Registration:
         if not self._armed & EDGE:
             self._arm()
 
-    def _refuse_want(self, events: int) -> NoReturn:
+    def _refuse_want(self, events: int) -> None:
         if get_ident() != self._loop._thread:
             self._loop._refuse(f"wait for fd {self.fd}", "a registration of this thread's loop")
         if self.fd < 0:
             raise ValueError(f"cannot wait for {self!r}: its fd has left the loop; register the new fd")
-        raise ValueError(f"events must be READ (1), WRITE (2) or READ|WRITE (3), got {events!r}")
+        if not 0 < events <= BOTH:
+            raise ValueError(f"events must be READ (1), WRITE (2) or READ|WRITE (3), got {events!r}")
 
     def unwant(self, events: int) -> None:
         """Take a `want` back."""
@@ -95,7 +96,7 @@ class Registration:
 
     def close(self) -> None:
         """Leave the poller; who still wants something is notified with 0.  Idempotent."""
-        if self.fd >= 0:
+        if self.fd >= 0 and self._loop._thread:
             self._loop.closing_fd(self.fd)
 
     def _tell(self, events: int) -> None:
@@ -137,6 +138,13 @@ class Registration:
         """Have edges that were told and lost told again."""
         if self._armed & EDGE and self.fd >= 0:
             self._poller.watch(self.fd, self._armed)
+
+    def _arm_in_child(self) -> None:
+        """The poller is new and knows nothing; an fd that nobody asks for any more is not told to it."""
+        if self._watchers or self._notify is not None:
+            self._arm(afresh=True)
+        else:
+            self._loop._forget_registration(self)
 
     def _settle(self) -> None:
         """Ask for less, after an event that nobody wants."""
@@ -234,7 +242,12 @@ class InternalFd(Registration):
     def _interest(self) -> int:
         return READ
 
+    def _arm_in_child(self) -> None:
+        self._arm(afresh=True)
+
     def deliver(self, events: int) -> None:
+        if self._loop._thread < 0:  # a forked child, in the turn of the fork: what is there is the parent's to read
+            return
         if events & INVALID:  # somebody has closed it: `noticed` fails with EBADF, and shall do so once
             self.evict()
         self._noticed()

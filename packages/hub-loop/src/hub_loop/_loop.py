@@ -9,12 +9,12 @@ import time
 from _thread import get_ident
 from types import MethodType
 
-from hub_loop import _io, _phases, pollers
+from hub_loop import _fork, _io, _phases, pollers
 from hub_loop._callback import Callback, Post
 from hub_loop._timers import Timer
 from hub_loop._turn import Turn
 from hub_loop._wakeup import Async
-from hub_loop._watcher import MAXPRI, MINPRI, Watcher
+from hub_loop._watcher import MAXPRI, MINPRI
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hub_loop._children import Child
     from hub_loop._signals import Signal
+    from hub_loop._stat import Path, Stat
     from hub_loop.pollers import Poller
 
     Ts = TypeVarTuple("Ts")
@@ -170,6 +171,20 @@ class Loop(Turn):
     def reset_sigchld(self) -> None:
         """Nothing: child watchers have set no handler of SIGCHLD that could be in the way."""
 
+    def fork(self, ref: bool = True, priority: int | None = None) -> _fork.Fork:
+        """A watcher for the first turn in a forked child: see `hub_api.ILoop.fork`."""
+        if self._thread == 0:
+            self._refuse("make a fork watcher")
+        return _fork.Fork(self, ref, priority)
+
+    def stat(self, path: Path, interval: float = 0.0, ref: bool = True, priority: int | None = None) -> Stat:
+        """A watcher for a path: see `hub_api.ILoop.stat`."""
+        if self._thread == 0:
+            self._refuse("make a stat watcher")
+        from hub_loop._stat import Stat  # few programs watch paths
+
+        return Stat(self, path, interval, ref, priority)
+
     def register(self, fd: int, notify: Callable[[int], object], /) -> _io.Registration:
         """Put `fd` into the poller for life: see `hub_api.ILoopCore.register`."""
         if get_ident() != self._thread:
@@ -251,7 +266,14 @@ class Loop(Turn):
 
         None if the poller has none or the loop is destroyed.
         """
+        if self._thread < 0:
+            self._refuse("tell its fd")
         return None if self._thread == 0 else self._poller.fileno()
+
+    def reinit(self) -> None:
+        """Make the loop usable in a forked child, now rather than at its first use: see `hub_api.ILoop.reinit`."""
+        if self._thread:
+            _fork.reinit(self)
 
     def destroy(self) -> None:
         """Stop everything and give all file descriptors back.  Idempotent.
@@ -260,18 +282,15 @@ class Loop(Turn):
         """
         if self._thread == 0:
             return
-        if self._running and get_ident() != self._thread:
+        if self._running and get_ident() != abs(self._thread):
             self._refuse("destroy it while it runs")
-        self._thread = 0
+        self._thread, self._fork_state = 0, _fork.WHOLE
         self._broken = True
         self._wakeup.close()
         self._poller.close()  # first: what is told below unregisters nothing any more
-        watchers: list[Watcher] = [*self._timers.timers()]
-        for table in (self._prepares, self._checks, self._idles, self._asyncs, self._signals, self._children):
-            watchers.extend(table)
         for registration in list(self._registrations.values()):
             registration.evict()
-        for watcher in (*watchers, *(entry for entry in self._queue if isinstance(entry, Watcher)), *self._ranked):
+        for watcher in self._started():
             watcher.stop()
         self._queue.clear()
         self._ranked.clear()
@@ -280,9 +299,11 @@ class Loop(Turn):
     def _format(self) -> str:
         """What a hub's repr says of its loop."""
         if self._thread == 0:
-            return "destroyed"
-        fileno = self.fileno()
+            return "left behind by a fork" if self._fork_state == _fork.ORPHANED else "destroyed"
+        fileno = None if self._thread < 0 else self.fileno()
         text = f"{self.backend}{' default' if self.default else ''} pending={self.pendingcnt} ref={max(self._refs, 0)}"
+        if self._thread < 0:
+            text += " forked"
         return text if fileno is None else f"{text} fileno={fileno}"
 
     def __repr__(self) -> str:

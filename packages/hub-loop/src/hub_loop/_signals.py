@@ -89,10 +89,11 @@ class Signal(Posted):
 
     def _caught(self) -> None:
         """The Python handler was called.  In the main thread, which is the loop's, inside anything that runs there."""
-        if not self._sent:
+        inbox = self.loop._wakeup.inbox
+        if self._sent is not inbox:
             # In this order: `_Bridge.__call__` begins again if an interrupt comes between the two.
-            self.loop._wakeup.inbox.append(self)
-            self._sent = True
+            inbox.append(self)
+            self._sent = inbox
         if self.loop.sleeping:
             self.loop.wakeup()
 
@@ -101,7 +102,6 @@ class Signal(Posted):
 
         Handlers are inherited, but the pipe is shared: a signal of the child would wake the parent instead.
         """
-        self._sent = False  # it was sent to the parent, which deals with it
         door = _doors.get(self.loop)
         if door is not None and door.pid != getpid():
             door.remove(self.loop)
@@ -122,6 +122,9 @@ class _Bridge:
         self.watchers: dict[Signal, None] = {}
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
+        for watcher in tuple(self.watchers):
+            if watcher.loop._thread == 0:  # a fork by another thread has left that of the loop behind
+                watcher.stop()
         if self.watchers:
             try:
                 self._tell()

@@ -150,7 +150,11 @@ class Timer(Watcher):
         """Call `callback(*args)` in `after` seconds: see `hub_api.ITimerWatcher.start`."""
         loop = self.loop
         if self._active or self._closed or get_ident() != loop._thread or not callable(callback):
-            self._start(callback, args)  # the rare cases, and the errors, are those of every watcher
+            if get_ident() == -loop._thread:  # the first use of the loop in a forked child
+                loop.reinit()
+                self.start(callback, *args, update=update)
+            else:
+                self._start(callback, args)  # the rare cases, and the errors, are those of every watcher
             return
         if update is not False:
             loop._now = loop._clock()

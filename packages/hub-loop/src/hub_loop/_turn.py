@@ -4,6 +4,7 @@ Receives: queued callbacks, started watchers, and events from the poller.  Gives
 
 A turn, step by step:
 
+0. In a forked child, in its first turn: the loop gets a poller and a wake fd of its own, and fork watchers are called.
 1. prepare watchers are called.
 2. The time to sleep is chosen: none if told not to wait, if callbacks are queued, if an idle watcher is active, if an
    fd that is always ready is watched, or if nothing is referenced; else until the next deadline.
@@ -31,7 +32,7 @@ from _thread import get_ident
 from collections import deque
 
 from hub_api import HubDestroyed, InvalidThreadUseError
-from hub_loop import _io, _phases, pollers
+from hub_loop import _fork, _io, _phases, pollers
 from hub_loop._callback import Callback, Post
 from hub_loop._timers import TimerQueue
 from hub_loop._wakeup import Async, Wakeup
@@ -41,11 +42,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, NoReturn
+    from typing import Any
 
     from hub_api import IErrorHandler
     from hub_loop._children import Child, Sentinel
     from hub_loop._signals import Signal
+    from hub_loop._stat import Inotify, Stat
     from hub_loop.pollers import Poller
 
 BATCH_SECONDS = 0.005
@@ -78,13 +80,19 @@ class Turn:
         self._prepares: dict[_phases.Phase, None] = {}
         self._checks: dict[_phases.Phase, None] = {}
         self._idles: dict[_phases.Phase, None] = {}
+        self._forks: dict[_phases.Phase, None] = {}
         self._asyncs: dict[Async, None] = {}
         self._signals: dict[Signal, None] = {}
         self._children: dict[Child, None] = {}
         self._sentinels: dict[int, Sentinel] = {}
+        self._stats: dict[Stat, None] = {}
+        self._inotify: Inotify | None = None
         self._broken = self._running = False
         self.iteration: int = 0
+        self._fork_state = _fork.WHOLE
+        self._pid = 0
         self._thread = get_ident()
+        _fork.track(self)
 
     # -- running ----------------------------------------------------------------------------------------------------
 
@@ -100,7 +108,14 @@ class Turn:
         self._running, self._broken = True, False
         try:
             # `_anything_left`, written out: 0.3 us of a turn (benchmarks/bench_http.py).
-            while nowait or self._refs > 0 or self._queue or self._ranked or self._wakeup.inbox:
+            while (
+                nowait
+                or self._refs > 0
+                or self._queue
+                or self._ranked
+                or self._wakeup.inbox
+                or (self._fork_state and self._forks)
+            ):
                 try:
                     self._turn(nowait)
                 except HubDestroyed:
@@ -122,12 +137,29 @@ class Turn:
         self._broken = True
 
     def _anything_left(self) -> bool:
-        return bool(self._refs > 0 or self._queue or self._ranked or self._wakeup.inbox) and self._thread != 0
+        if self._refs > 0 or self._queue or self._ranked or self._wakeup.inbox or (self._fork_state and self._forks):
+            return self._thread != 0
+        return False
+
+    def _started(self) -> list[Watcher]:
+        """All watchers that are active or pending, each once."""
+        found: dict[Watcher, None] = dict.fromkeys(self._timers.timers())
+        for table in (self._prepares, self._checks, self._idles, self._forks, self._asyncs):
+            found.update(dict.fromkeys(table))
+        for others in (self._signals, self._children, self._stats):
+            found.update(dict.fromkeys(others))
+        for registration in self._registrations.values():
+            found.update(dict.fromkeys(registration._watchers))
+        found.update(dict.fromkeys(entry for entry in (*self._queue, *self._ranked) if isinstance(entry, Watcher)))
+        return list(found)
 
     def _turn(self, nowait: bool) -> None:
         self.iteration += 1
-        if self._prepares:
-            _phases.call_all(self, self._prepares)
+        if self._fork_state or self._prepares:
+            if self._fork_state:
+                _fork.first_step(self)
+            if self._prepares:
+                _phases.call_all(self, self._prepares)
             if self._thread == 0:  # one of them has destroyed the loop
                 return
         polled = self._poll(nowait)
@@ -193,6 +225,7 @@ class Turn:
         except BaseException:
             self.sleeping = False
             # An interrupt may have come after the kernel had told its edges; it tells each once, unless asked again.
+            # (If what came was a signal handler that forked, this is the child, and the poller asks nobody.)
             for registration in list(self._registrations.values()):
                 registration._arm_again()
             raise
@@ -314,12 +347,25 @@ class Turn:
         except Exception as error:
             _print_exception(error.__class__, error, error.__traceback__)
 
-    def _refuse(self, what: str, remedy: str = "") -> NoReturn:
+    def _refuse(self, what: str, remedy: str = "") -> None:
+        """Raise the error that says why `what` cannot be done here.
+
+        In a forked child the first public call comes here: it makes the loop usable, returns, and the call goes on.
+        """
+        if self._thread == -get_ident():
+            _fork.renew(self)
+            return
+        if self._fork_state == _fork.ORPHANED:
+            raise ValueError(
+                f"cannot {what}: {self!r} belonged to a thread of the parent process, which a fork by another thread "
+                "has left behind; make a new loop in this process"
+            )
         if self._thread == 0:
             raise ValueError(f"cannot {what}: operation on destroyed loop {self!r}")
         advice = f"; use {remedy}" if remedy else ""
         raise InvalidThreadUseError(
-            f"cannot {what} of {self!r} from thread {get_ident():#x}: it belongs to thread {self._thread:#x}{advice}"
+            f"cannot {what} of {self!r} from thread {get_ident():#x}: "
+            f"it belongs to thread {abs(self._thread):#x}{advice}"
         )
 
 

@@ -32,27 +32,47 @@ if TYPE_CHECKING:
 class Wakeup:
     """A fd in the poller that any thread can make ready."""
 
-    __slots__ = ("_drain", "_ends", "_lock", "fd", "inbox")
+    __slots__ = ("_drain", "_early", "_ends", "_lock", "fd", "inbox")
 
     def __init__(self, poller: Poller) -> None:
         self.inbox: deque[Posted] = deque()
+        self.fd = -1
         self._lock = RLock()
+        self._early = False
         self._ends: tuple[socket.socket, ...] = ()
-        if hasattr(os, "eventfd"):
-            self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        else:
-            self._ends = socket.socketpair()
-            for end in self._ends:
-                end.setblocking(False)
-            self.fd = self._ends[0].fileno()
-        # Edge-triggered, each write is an edge and nothing needs to be read; a 64-bit count of ones does not overflow.
-        self._drain = not poller.edge or bool(self._ends)
-        poller.watch(self.fd, READ | EDGE if poller.edge else READ)
+        self.open(poller)
+
+    def open(self, poller: Poller) -> None:
+        """Get the fd, and have `poller` watch it."""
+        with self._lock:
+            if hasattr(os, "eventfd"):
+                self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            else:
+                self._ends = socket.socketpair()
+                for end in self._ends:
+                    end.setblocking(False)
+                self.fd = self._ends[0].fileno()
+            # Edge-triggered, each write is an edge and nothing needs to be read; a 64-bit count does not overflow.
+            self._drain = not poller.edge or bool(self._ends)
+            poller.watch(self.fd, READ | EDGE if poller.edge else READ)
+            if self._early:
+                self.wake()
+
+    def abandon(self) -> None:
+        """In a forked child: the fd is the parent's, so is what was posted, and the lock may never be released."""
+        self._lock = RLock()
+        self._early = False
+        self.inbox = deque()
+        try:
+            self.close()
+        except OSError:
+            pass  # somebody had closed the number behind our back: so it is not open here, which is all we want
 
     def wake(self) -> None:
         """End the poll.  Call from: any thread, or a signal handler."""
         with self._lock:
             if self.fd < 0:
+                self._early = True  # in a forked child that has not used its loop yet: the first poll will not block
                 return
             if not self._ends:
                 os.eventfd_write(self.fd, 1)
@@ -80,7 +100,8 @@ class Wakeup:
         with self._lock:
             fd, self.fd = self.fd, -1
             if self._ends:
-                for end in self._ends:
+                ends, self._ends = self._ends, ()
+                for end in ends:
                     end.close()
             elif fd >= 0:
                 os.close(fd)
@@ -98,22 +119,22 @@ class Posted(Watcher):
 
     def __init__(self, loop: Loop, ref: bool = True, priority: int | None = None) -> None:
         super().__init__(loop, ref, priority)
-        self._sent = False
+        self._sent: object = None  # the inbox that it was sent to: after a fork that is not the loop's any more
 
     def _disarm(self) -> None:
-        self._sent = False  # what is still in the inbox does not count
+        self._sent = None  # what is still in the inbox does not count
 
     def _arrived(self) -> None:
         """Taken from the inbox by the turn: from here on a new post is a new event."""
-        if self._sent:
+        if self._sent is self.loop._wakeup.inbox:
             if self._active:
                 self._fire()
-            self._sent = False
+            self._sent = None
 
     @property
     def pending(self) -> bool:
         """True from the event until the callback starts."""
-        return self._pending or self._sent
+        return self._pending or self._sent is self.loop._wakeup.inbox
 
 
 class Async(Posted):
@@ -132,12 +153,13 @@ class Async(Posted):
         """Have the callback called.  Call from: any thread, or a signal handler.  Raises ValueError after `close`."""
         if self._closed:
             raise ValueError(f"cannot send to {self!r}: it was closed")
-        if not self._sent:
-            loop = self.loop
+        loop = self.loop
+        inbox = loop._wakeup.inbox
+        if self._sent is not inbox:
             if loop._thread == 0:
                 loop._refuse("send")
-            self._sent = True
-            loop._wakeup.inbox.append(self)
+            self._sent = inbox
+            inbox.append(self)
             if loop.sleeping:
                 loop.wakeup()
 

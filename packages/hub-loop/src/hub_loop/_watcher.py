@@ -48,6 +48,12 @@ class Watcher:
         """Undo `_arm`.  Idempotent, and fine if `_arm` was never called."""
         raise NotImplementedError
 
+    def _forked(self) -> None:
+        """This is a forked child, and its loop has a new poller: make anew what `_arm` got from the system.
+
+        Called once for each active watcher, before the child's first turn; fds in the poller are armed already.
+        """
+
     # -- life -------------------------------------------------------------------------------------------------------
 
     def start(self, callback: Callable[[*Ts], object], /, *args: *Ts) -> None:

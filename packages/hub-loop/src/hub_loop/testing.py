@@ -156,7 +156,8 @@ class FakePoller:
 
     def watch(self, fd: int, interest: int) -> bool:
         """See `hub_loop.pollers.Poller.watch`."""
-        self._check_open()
+        if self.closed:
+            return True
         if interest & EDGE and not self.edge:
             raise ValueError(f"fd {fd} was watched with EDGE, but this poller has edge=False")
         if self._wake_fd < 0:
@@ -178,7 +179,8 @@ class FakePoller:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """See `hub_loop.pollers.Poller.poll`; takes no time but the clock's."""
-        self._check_open()
+        if self.closed:
+            return []
         self.timeout = timeout
         self.polls += 1
         start = self.clock()
@@ -208,18 +210,19 @@ class FakePoller:
     def close(self) -> None:
         """See `hub_loop.pollers.Poller.close`."""
         self.closed = True
+        self._wake_fd = -1
         self._interests.clear()
         self._listed.clear()
+
+    def reopen(self) -> None:
+        """See `hub_loop.pollers.Poller.reopen`; the script goes on."""
+        self.closed = False
 
     def __repr__(self) -> str:
         watched = ", ".join(map(str, self._interests)) or "nothing"
         return f"<FakePoller {'closed' if self.closed else f'watching {watched}'} plans={len(self._plans)}>"
 
     # -- inside -----------------------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ValueError(f"{self!r} was closed")
 
     def _file(self, fd: int) -> _File:
         file = self._files.get(fd)
@@ -313,13 +316,7 @@ class FakePoller:
 
 def active_watchers(loop: Loop) -> list[Watcher]:
     """The watchers of `loop` that are active: what keeps it going, and what a test has left behind."""
-    found: dict[Watcher, None] = dict.fromkeys(loop._timers.timers())
-    for table in (loop._prepares, loop._checks, loop._idles, loop._asyncs, loop._signals, loop._children):
-        found.update(dict.fromkeys(table))
-    for registration in loop._registrations.values():
-        found.update(dict.fromkeys(registration._watchers))
-    found.update(dict.fromkeys(entry for entry in (*loop._queue, *loop._ranked) if isinstance(entry, Watcher)))
-    return [watcher for watcher in found if watcher.active]
+    return [watcher for watcher in loop._started() if watcher.active]
 
 
 if TYPE_CHECKING:

@@ -54,7 +54,16 @@ if TYPE_CHECKING:
             ...
 
         def close(self) -> None:
-            """Give back what the system holds.  Idempotent."""
+            """Give back what the system holds, and leave alone what others hold of the same.  Idempotent.
+
+            Until `reopen` nothing is watched: `watch` answers True, and `poll`, also one that was interrupted by a
+            signal handler which closed this, returns nothing and at once.  (In a forked child the system's object is
+            the parent's as well, and a turn in which the fork happened goes on.)
+            """
+            ...
+
+        def reopen(self) -> None:
+            """After `close`: be as new, with nothing watched.  Raises OSError if the system refuses."""
             ...
 
 
@@ -70,6 +79,14 @@ LONGEST = 3600.0
 """Seconds: no poll asks the system for more, which keeps every back-end's integers in range."""
 
 _NAMES = ("epoll", "kqueue", "poll", "select")
+
+
+def raised_by_the_call(error: BaseException) -> bool:
+    """Whether `error`, just caught in the frame that made a system call, is that call's and no signal handler's.
+
+    A handler that ran inside the call has a frame of its own.
+    """
+    return error.__traceback__ is None or error.__traceback__.tb_next is None
 
 
 def supported() -> list[str]:

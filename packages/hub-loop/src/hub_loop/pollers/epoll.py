@@ -9,6 +9,8 @@
   ADD if the kernel says ENOENT.
 - HUP and ERR are reported whether asked for or not, so "no interest" means DEL, not an empty mask.
 - Regular files and directories give EPERM: they are always ready, as poll and select say of them.
+- A forked child's fd leads to the parent's object: what the child deletes the parent misses, and each edge is told to
+  whichever of them waits (man 7 epoll).  So a child only closes it.
 - The timeout is in whole milliseconds; CPython rounds it up, so a poll never ends early (man 2 epoll_wait, `select`
   docs).
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 import select
 
 from hub_api import READ, WRITE
-from hub_loop.pollers import BOTH, EDGE, HANGUP
+from hub_loop.pollers import BOTH, EDGE, HANGUP, raised_by_the_call
 
 _ALWAYS_BOTH = select.EPOLLHUP | select.EPOLLERR
 
@@ -55,10 +57,13 @@ class EpollPoller:
     __slots__ = ("_armed", "_epoll", "_wait", "_widened")
 
     def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._wait = self._epoll.poll
         self._armed: set[int] = set()
         self._widened = _Widened()
+        self.reopen()
+
+    def reopen(self) -> None:
+        self._epoll = select.epoll()
+        self._wait = self._epoll.poll
 
     def watch(self, fd: int, interest: int) -> bool:
         mask = 0
@@ -83,6 +88,10 @@ class EpollPoller:
             self._epoll.modify(fd, mask)
         except PermissionError:
             return False
+        except ValueError:
+            if self._epoll.closed:
+                return True
+            raise
         self._armed.add(fd)
         return True
 
@@ -97,7 +106,12 @@ class EpollPoller:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         widened = self._widened
-        return [(fd, widened[mask]) for fd, mask in self._wait(timeout, len(self._armed) or 1)]
+        try:
+            return [(fd, widened[mask]) for fd, mask in self._wait(timeout, len(self._armed) or 1)]
+        except (OSError, ValueError) as error:
+            if self._epoll.closed and raised_by_the_call(error):
+                return []  # closed by a signal handler inside the call: EBADF, or ValueError if it came just before
+            raise
 
     def fileno(self) -> int | None:
         return self._epoll.fileno()

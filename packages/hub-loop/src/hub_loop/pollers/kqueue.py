@@ -5,7 +5,7 @@ claimed.
 
 READ and WRITE are two filters, each with a state of its own; EV_CLEAR makes a filter edge-triggered, EV_EOF says that
 the peer has closed its side.  As with epoll a filter goes when the last number of the file is closed, and adding one
-again updates it.
+again updates it.  A forked child does not inherit a kqueue (man 2 kqueue).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import errno
 import select
 
 from hub_api import READ, WRITE
-from hub_loop.pollers import EDGE, HANGUP
+from hub_loop.pollers import EDGE, HANGUP, raised_by_the_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +32,11 @@ class KqueuePoller:
     __slots__ = ("_armed", "_kqueue")
 
     def __init__(self) -> None:
-        self._kqueue: Any = _kernel.kqueue()
         self._armed: dict[int, int] = {}
+        self.reopen()
+
+    def reopen(self) -> None:
+        self._kqueue: Any = _kernel.kqueue()
 
     def watch(self, fd: int, interest: int) -> bool:
         self.forget(fd)
@@ -44,6 +47,10 @@ class KqueuePoller:
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENODEV, errno.EPERM):
                 return False
+            raise
+        except ValueError:
+            if self._kqueue.closed:
+                return True
             raise
         self._armed[fd] = interest
         return True
@@ -58,7 +65,13 @@ class KqueuePoller:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         found: dict[int, int] = {}
-        for event in self._kqueue.control(None, 2 * len(self._armed) or 1, timeout):
+        try:
+            reported = self._kqueue.control(None, 2 * len(self._armed) or 1, timeout)
+        except (OSError, ValueError) as error:  # as in epoll.py
+            if self._kqueue.closed and raised_by_the_call(error):
+                return []
+            raise
+        for event in reported:
             events = READ if event.filter == _kernel.KQ_FILTER_READ else WRITE
             if event.flags & _kernel.KQ_EV_EOF:
                 events |= HANGUP

@@ -4,6 +4,9 @@ Both report states, not changes: a registration arms what is waited for and disa
 their interests in this process, so arming costs no system call.  A number that was closed is told by poll as POLLNVAL
 and by select as EBADF for the whole set; then the set is searched for it.  select takes no number from 1024 on
 (FD_SETSIZE).
+
+A poll that a signal handler interrupts goes on with the fds that it began with.  So a handler that forks can end it in
+the child only through one of them: the loop's wake fd, which is closed, and so reported, at once.
 """
 
 from __future__ import annotations
@@ -14,10 +17,32 @@ import os
 import select
 
 from hub_api import READ, WRITE
-from hub_loop.pollers import BOTH, INVALID
+from hub_loop.pollers import BOTH, INVALID, raised_by_the_call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 _FD_SETSIZE = 1024
+
+
+class _Nothing:
+    """What a closed poller asks instead of the system."""
+
+    def register(self, fd: int, mask: int) -> None:
+        """Nothing is watched."""
+
+    def unregister(self, fd: int) -> None:
+        """Nothing was."""
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Nothing is reported, at once."""
+        return []
+
+    def select(self, read: set[int], write: set[int], errors: object, timeout: object) -> tuple[list[int], ...]:
+        """The same in the form of select."""
+        return [], [], []
 
 
 class PollPoller:
@@ -29,7 +54,7 @@ class PollPoller:
     __slots__ = ("_poll",)
 
     def __init__(self) -> None:
-        self._poll = select.poll()
+        self._poll: select.poll | _Nothing = select.poll()
 
     def watch(self, fd: int, interest: int) -> bool:
         mask = _POLLRDHUP if interest & READ else 0
@@ -67,6 +92,9 @@ class PollPoller:
         return None
 
     def close(self) -> None:
+        self._poll = _Nothing()
+
+    def reopen(self) -> None:
         self._poll = select.poll()
 
 
@@ -76,9 +104,10 @@ class SelectPoller:
     name = "select"
     edge = False
 
-    __slots__ = ("_read", "_write")
+    __slots__ = ("_read", "_system", "_write")
 
     def __init__(self) -> None:
+        self._system: Any = select  # the module, or _Nothing
         self._read: set[int] = set()
         self._write: set[int] = set()
 
@@ -100,11 +129,11 @@ class SelectPoller:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         try:
-            readable, writable, _ = select.select(self._read, self._write, (), timeout)
+            readable, writable, _ = self._system.select(self._read, self._write, (), timeout)
         except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            return self._closed()
+            if error.errno == errno.EBADF and raised_by_the_call(error):
+                return self._closed()
+            raise
         events = dict.fromkeys(readable, READ)
         for fd in writable:
             events[fd] = events.get(fd, 0) | WRITE
@@ -123,5 +152,11 @@ class SelectPoller:
         return None
 
     def close(self) -> None:
+        self._system = _Nothing()
+        self._read.clear()
+        self._write.clear()
+
+    def reopen(self) -> None:
+        self._system = select
         self._read.clear()
         self._write.clear()

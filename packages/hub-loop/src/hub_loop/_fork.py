@@ -1,0 +1,143 @@
+"""Forks: what becomes of a loop in the child, and the watcher that is told of it.
+
+Receives: the news of a fork from `os.register_at_fork`, `reinit` from users, the first step of each turn.  Gives: in
+the child, a loop that stands on a poller and a wake fd of its own; calls of fork watchers.
+
+The states of a loop (`_fork_state`), and who makes which move:
+
+    WHOLE     poller and wake fd are this process's.  So is a loop made, and so it stays in the parent.
+    SEVERED   this is the child of a fork.  Poller and wake fd are closed, and what other threads had posted is dropped.
+              `_thread` is negative, so that no thread matches it: the test that every public call makes anyway fails,
+              and `_refuse`, to which it leads, renews the loop instead of refusing.
+    RENEWED   poller and wake fd are the child's own, everything is armed in them; fork watchers are still to be called.
+    ORPHANED  the child of a fork that another thread made: the loop's own thread is not in this process.  The end.
+
+    WHOLE, SEVERED, RENEWED --sever: the hook, in the child--> SEVERED, or ORPHANED
+    SEVERED --renew: the first public call, or the first turn--> RENEWED
+    RENEWED --the first step of the first turn--> WHOLE
+
+Rule 1: the hook runs inside `os.fork()`, which may have been called from a callback, from a greenlet, or from a signal
+handler inside the poll, while other threads of the parent held any lock.  So it takes no lock, opens nothing and raises
+nothing.  It closes at once rather than later because a poll that it interrupted would else go on, in the child, with
+the parent's epoll and take the parent's edges.
+Rule 2: poller and wake fd of the parent are only ever closed.  Both numbers lead to the parent's own kernel objects:
+whatever else were done to them would be done to the parent (test_fork.py, "undisturbed").
+Rule 3: a renewal that the system refuses leaves the loop severed, and the call raises; the next one tries again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from _thread import get_ident
+from weakref import WeakSet
+
+from hub_loop._callback import Post
+from hub_loop._phases import Phase, call_all
+from hub_loop._wakeup import Posted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hub_loop._io import Registration
+    from hub_loop._turn import Turn
+
+WHOLE, SEVERED, RENEWED, ORPHANED = range(4)
+
+_loops: WeakSet[Turn] | None = None  # None until there is a first loop: only then does a fork concern us
+
+
+class Fork(Phase):
+    """Calls back in a forked child, at the beginning of the loop's first turn there."""
+
+    __slots__ = ()
+
+    def _table(self) -> dict[Phase, None]:
+        return self.loop._forks
+
+
+def track(loop: Turn) -> None:
+    """Have `loop` told of forks.  It is not kept alive by that."""
+    global _loops
+    if _loops is None:
+        _loops = WeakSet()
+        os.register_at_fork(after_in_child=_after_in_child)
+    loop._pid = os.getpid()
+    _loops.add(loop)
+
+
+def _after_in_child() -> None:
+    for loop in list(_loops or ()):
+        sever(loop)
+
+
+def sever(loop: Turn) -> None:
+    """Part with what belongs to the parent.  Call from: the thread that has forked, in the child."""
+    owner = abs(loop._thread)
+    if not owner:
+        return
+    loop.sleeping = False
+    loop._wakeup.abandon()
+    try:
+        loop._poller.close()
+    except OSError:
+        pass  # a kqueue is not inherited: its number is not open here
+    for entry in (*loop._queue, *loop._ranked):  # what others have told the parent, and its children's ends
+        if type(entry) is Post:
+            entry.stop()
+        elif isinstance(entry, Posted) or entry in loop._children:
+            entry._pending = False
+    # Last: until here a signal handler finds a loop that keeps everything in memory and asks the system nothing.
+    if owner == get_ident():
+        loop._fork_state, loop._thread = SEVERED, -owner
+    else:
+        loop._fork_state, loop._thread, loop._broken = ORPHANED, 0, True
+
+
+def renew(loop: Turn) -> None:
+    """Give a severed loop a poller and a wake fd, and arm what was armed.  Call from: the loop's thread.
+
+    Raises OSError if the system is out of file descriptors or memory; the loop is then as severed as before.
+    """
+    refused: list[tuple[Registration, OSError]] = []
+    failed: list[tuple[object, BaseException]] = []
+    loop._poller.reopen()
+    try:
+        loop._wakeup.open(loop._poller)
+        for registration in list(loop._registrations.values()):
+            try:
+                registration._arm_in_child()
+            except OSError as error:
+                refused.append((registration, error))
+    except BaseException:
+        loop._wakeup.close()
+        loop._poller.close()
+        raise
+    loop._fork_state, loop._thread, loop._pid = RENEWED, get_ident(), os.getpid()
+    for registration, refusal in refused:
+        registration.evict()  # who waits for it is told, as by `closing_fd`
+        if refusal.errno != errno.EBADF:  # a child closes fds, as children do: that is no failure
+            failed.append((registration, refusal))
+    for watcher in loop._started():
+        try:
+            watcher._forked()
+        except BaseException as error:
+            failed.append((watcher, error))
+    for who, failure in failed:
+        loop.handle_error(who, type(failure), failure, failure.__traceback__)
+
+
+def reinit(loop: Turn) -> None:
+    """See `hub_api.ILoop.reinit`."""
+    if loop._fork_state != SEVERED and loop._pid != os.getpid():
+        sever(loop)  # a fork that Python was not told of, or a hook that runs before ours
+    if get_ident() != loop._thread:
+        loop._refuse("reinit it")
+
+
+def first_step(loop: Turn) -> None:
+    """The turn's first step, where there was a fork."""
+    if loop._fork_state == SEVERED:
+        renew(loop)
+    loop._fork_state = WHOLE
+    if loop._forks:
+        call_all(loop, loop._forks)
