@@ -1,5 +1,6 @@
 """A keep-alive HTTP server on kernel calls only: `hello_http.py [PORT]`, then `wrk http://127.0.0.1:PORT/`."""
 
+import errno
 import resource
 import signal
 import socket
@@ -10,20 +11,41 @@ from greenlet_hub import FdWaiter, sleep, spawn_raw
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
 CHUNK = 65536
 
+SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
+WRONG = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
+
+
+def rest(error: OSError) -> None:
+    """Give a system that is short of memory, say, a moment; any other error is raised again."""
+    if error.errno not in SHORT:
+        raise error
+    sleep(0.01)
+
+
+def own(client: socket.socket) -> FdWaiter:
+    while True:
+        try:
+            return FdWaiter(client.fileno())
+        except OSError as error:
+            rest(error)
+
 
 def serve(client: socket.socket) -> None:
-    ready, rest, last = FdWaiter(client.fileno()), b"", False
+    ready, unread, last = own(client), b"", False
     try:
-        while not last and len(rest) < CHUNK:
+        while not last and len(unread) < CHUNK:
             ready.wait_read()
             try:
                 chunk = client.recv(CHUNK)
             except BlockingIOError:
                 ready.clear_read()
                 continue
+            except OSError as error:
+                rest(error)
+                continue
             if len(chunk) < CHUNK:
                 ready.clear_read()  # there is no more for now: the next wait parks, without a recv in vain
-            *requests, rest = (rest + chunk).split(b"\r\n\r\n")  # several may come at once, or a part of one
+            *requests, unread = (unread + chunk).split(b"\r\n\r\n")  # several may come at once, or a part of one
             replies = HELLO * len(requests)
             while replies:
                 try:
@@ -31,6 +53,8 @@ def serve(client: socket.socket) -> None:
                 except BlockingIOError:
                     ready.clear_write()
                     ready.wait_write()
+                except OSError as error:
+                    rest(error)
             last = not chunk or any(b"\r\nconnection: close" in request.lower() for request in requests)
     except OSError:
         pass  # the connection broke
@@ -48,12 +72,15 @@ if __name__ == "__main__":
     print("http://{}:{}/".format(*listener.getsockname()), flush=True)
     ready = FdWaiter(listener.fileno())
     while True:
+        ready.wait_read()
         try:
-            ready.wait_read()
             client, _ = listener.accept()
-            client.setblocking(False)
-            spawn_raw(serve, client)
         except BlockingIOError:
             ready.clear_read()
-        except OSError:
+        except OSError as error:
+            if error.errno in WRONG:
+                raise
             sleep(0.01)  # out of file descriptors: the connection waits in the backlog until another one ends
+        else:
+            client.setblocking(False)
+            spawn_raw(serve, client)

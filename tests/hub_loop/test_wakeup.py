@@ -248,13 +248,13 @@ def test_whoever_finds_the_loop_awake_or_woken_already_makes_no_system_call(
 ) -> None:
     assert isinstance(loop._poller, FakePoller)
     written: list[int] = []
-    write: Any = os.eventfd_write
+    write = os.write
 
-    def count(fd: int, value: int) -> None:
+    def count(fd: int, data: bytes) -> int:
         written.append(fd)
-        write(fd, value)
+        return write(fd, data)
 
-    monkeypatch.setattr(os, "eventfd_write", count)
+    monkeypatch.setattr(os, "write", count)
     for _ in range(10):
         loop.run_callback_threadsafe(int)
     loop.run(nowait=True)

@@ -135,9 +135,12 @@ class Registration:
                 self._loop._always_ready[self.fd] = self
 
     def _arm_again(self) -> None:
-        """Have edges that were told and lost told again."""
+        """Have edges that were told and lost told again; where that fails, told by us: an owner tries, and sees."""
         if self._armed & EDGE and self.fd >= 0:
-            self._poller.watch(self.fd, self._armed)
+            try:
+                self._poller.watch(self.fd, self._armed)
+            except OSError:
+                self._loop._polled.append((self.fd, BOTH))
 
     def _arm_in_child(self) -> None:
         """The poller is new and knows nothing; an fd that nobody asks for any more is not told to it."""

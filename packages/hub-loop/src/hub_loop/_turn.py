@@ -32,7 +32,7 @@ from _thread import get_ident
 from collections import deque
 
 from hub_api import HubDestroyed, InvalidThreadUseError
-from hub_loop import _fork, _io, _phases, pollers
+from hub_loop import _faults, _fork, _io, _phases, pollers
 from hub_loop._callback import Callback, Post
 from hub_loop._timers import TimerQueue
 from hub_loop._wakeup import Async, Wakeup
@@ -88,6 +88,7 @@ class Turn:
         self._stats: dict[Stat, None] = {}
         self._inotify: Inotify | None = None
         self._broken = self._running = False
+        self._last_fault = float("-inf")  # when the system was short of something: see _faults
         self.iteration: int = 0
         self._fork_state = _fork.WHOLE
         self._pid = 0
@@ -175,8 +176,9 @@ class Turn:
                     self._poller.forget(fd)
         except BaseException as error:
             self._keep_undelivered(fd, error)
-            raise
-        self._polled = []
+            _faults.endure(self, error)
+        else:
+            self._polled = []
         if self._always_ready:
             for registration in list(self._always_ready.values()):
                 registration.deliver(pollers.BOTH)
@@ -201,10 +203,13 @@ class Turn:
         """An exception ended the dispatch at `fd`.  The kernel tells an edge once, so the next turn goes on from there.
 
         With what was interrupted (by Ctrl-C, say), for it may not have been told; behind what has failed by itself.
+        States are told again by the next poll, and may have passed by then.
         """
         numbers = [number for number, _ in self._polled]
         if fd in numbers:
             del self._polled[: numbers.index(fd) + isinstance(error, Exception)]
+        edges = {number for number, registration in self._registrations.items() if registration._armed & pollers.EDGE}
+        self._polled = [event for event in self._polled if event[0] in edges]
 
     def _poll(self, nowait: bool) -> list[tuple[int, int]]:
         """Ask the poller; what it tells stands in `_polled` until all of it is delivered."""
@@ -222,13 +227,15 @@ class Turn:
                     self.sleeping = False
                 polled = poller.poll(timeout)
                 self.sleeping = False
-        except BaseException:
+        except BaseException as error:
             self.sleeping = False
-            # An interrupt may have come after the kernel had told its edges; it tells each once, unless asked again.
-            # (If what came was a signal handler that forked, this is the child, and the poller asks nobody.)
-            for registration in list(self._registrations.values()):
-                registration._arm_again()
-            raise
+            if not isinstance(error, OSError):
+                # An interrupt may have come after the kernel had told its edges; it tells each once, unless asked again.
+                # (If what came was a signal handler that forked, this is the child, and the poller asks nobody.)
+                for registration in list(self._registrations.values()):
+                    registration._arm_again()
+            _faults.endure(self, error)
+            polled = []
         if self._polled:
             polled[:0] = self._polled
         self._polled = polled

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections import deque
 from threading import RLock
 
@@ -27,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hub_loop._loop import Loop
     from hub_loop.pollers import Poller
+
+_ONE = (1).to_bytes(8, sys.byteorder)  # by write and read: unlike `eventfd_write` they go on after EINTR (PEP 475)
 
 
 class Wakeup:
@@ -75,7 +78,7 @@ class Wakeup:
                 self._early = True  # in a forked child that has not used its loop yet: the first poll will not block
                 return
             if not self._ends:
-                os.eventfd_write(self.fd, 1)
+                os.write(self.fd, _ONE)
                 return
             try:
                 self._ends[1].send(b"\0")
@@ -87,7 +90,10 @@ class Wakeup:
         if not self._drain:
             return
         if not self._ends:
-            os.eventfd_read(self.fd)
+            try:
+                os.read(self.fd, 8)
+            except BlockingIOError:
+                pass  # read already
             return
         try:
             while self._ends[0].recv(4096):
