@@ -6,8 +6,10 @@ The same with the kernel's own hand, around real servers: tests/journeys/test_fa
 from __future__ import annotations
 
 import errno
+import io
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -357,3 +359,87 @@ def test_an_fd_that_the_system_refuses_is_an_error_at_the_call_and_can_be_tried_
     loop.run(once=True)
     assert seen[-1] & READ
     end()
+
+
+# -- nobody left to tell --------------------------------------------------------------------------------------------
+
+
+class Gone(io.StringIO):
+    """A stream whose terminal was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+class Unspeakable(Exception):
+    """An exception that cannot be printed."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def closed_stream() -> io.StringIO:
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [Gone, closed_stream, lambda: None], ids=["raises", "closed", "None"])
+@pytest.mark.parametrize("cause", ["callback", "watcher", "owner", "poll", "handler"])
+def test_with_a_stderr_that_takes_nothing_the_loop_goes_on_and_stdout_stays_clean(
+    loop: Loop,
+    wire: Wire,
+    failing: Failing,
+    cause: str,
+    stream: Callable[[], io.StringIO | None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*args: object) -> None:
+        raise Unspeakable
+
+    registration = loop.register(wire.fd, fail if cause == "owner" else int)
+    turn(loop)
+    registration.clear(READ)
+    registration.want(READ)
+    wire.send()
+    watcher = loop.timer(0.0)
+    if cause == "handler":
+        told = Told()
+        told.handle_error = fail  # type: ignore[method-assign]  # of this one object
+        loop.error_handler = told
+    if cause == "watcher":
+        watcher.start(fail)
+    elif cause == "poll":
+        failing.poll_faults.append(out_of(errno.ENOMEM))
+    elif cause != "owner":
+        loop.run_callback(fail)
+    monkeypatch.setattr(sys, "stderr", stream())
+    ran: list[str] = []
+    loop.run_callback(ran.append, "the next one")
+    turn(loop)
+    turn(loop)
+    monkeypatch.undo()
+    registration.close()
+    assert ran == ["the next one"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_handler_that_raises_at_every_error_stops_nothing(
+    loop: Loop, clock: ManualClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object) -> None:
+        ran.append(len(ran))
+        raise Unspeakable
+
+    ran: list[int] = []
+    told = Told()
+    told.handle_error = fail  # type: ignore[method-assign]  # of this one object
+    loop.error_handler = told
+    with loop.timer(1.0, 1.0) as timer:
+        timer.start(fail)
+        for _ in range(10):
+            clock.advance(1.0)
+            turn(loop)
+    assert len(ran) == 20  # the callback and the handler, each time
+    assert capsys.readouterr().err.count("Unspeakable") >= 20

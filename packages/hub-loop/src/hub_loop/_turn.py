@@ -28,6 +28,7 @@ nobody.
 
 from __future__ import annotations
 
+import sys
 from _thread import get_ident
 from collections import deque
 
@@ -377,6 +378,8 @@ class Turn:
 
 
 def _print_exception(kind: type[BaseException], value: BaseException, tb: TracebackType | None) -> None:
+    if sys.stderr is None:  # as under pythonw, or in a daemon: traceback would turn to stdout
+        return
     # Imported here: it costs more than all of hub_loop, and most programs never print.
     import traceback
 
