@@ -245,7 +245,7 @@ class Turn:
     def _time_to_sleep(self) -> float:
         if self._queue or self._ranked or self._wakeup.inbox or self._idles or self._broken or self._refs <= 0:
             return 0.0
-        if self._always_ready and any(registration._watchers for registration in self._always_ready.values()):
+        if self._always_ready and any(r._watchers or r._wanted for r in self._always_ready.values()):
             return 0.0
         deadline = self._timers.deadline()
         if deadline is None:
