@@ -10,6 +10,7 @@ import errno
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from hub_loop import READ, WRITE, Loop
@@ -55,18 +56,20 @@ class Connection:
     def answer(self, data: bytes) -> None:
         """Send, after what waits to be sent already."""
         self._unsent += data
-        if self._client.fileno() >= 0:
-            insist(self._loop, lambda: self._writer.start(self._write))
+        if self._client.fileno() >= 0 and not self._writer.active:
+            self._write()
 
     def _write(self) -> None:
         try:
             self._unsent = self._unsent[self._client.send(self._unsent) :]
         except OSError as error:
-            if error.errno not in SHORT:
+            if error.errno not in SHORT and not isinstance(error, BlockingIOError):
                 self._close()
-            return
+                return
         if not self._unsent:
             self._writer.stop()
+        elif not self._writer.active:
+            insist(self._loop, lambda: self._writer.start(self._write))
 
     def _close(self) -> None:
         self._reader.close()
@@ -111,7 +114,10 @@ def main() -> None:
 
     def work() -> None:
         while True:
-            loop.run_callback_threadsafe(*jobs.get())
+            job = jobs.get()
+            while not loop.sleeping:
+                time.sleep(0)  # so that each answer has to wake it
+            loop.run_callback_threadsafe(*job)
 
     threading.Thread(target=work, daemon=True).start()
     Listener(loop, jobs)

@@ -74,11 +74,13 @@ class Server:
 
 
 @contextmanager
-def faulty(kind: str, tmp_path: Path, inject: str, *filters: str, poller: str = "epoll") -> Iterator[Server]:
-    """Run a server whose system calls fail as `inject` says: `calls:error=NAME:when=FIRST..LAST`."""
+def traced(kind: str, tmp_path: Path, inject: str, *filters: str, poller: str = "epoll") -> Iterator[Server]:
+    """Run a server whose calls are traced, and fail as `inject` says: `CALLS[:error=NAME:when=FIRST..LAST]`."""
     log = tmp_path / "strace.log"
-    calls = inject.partition(":")[0]
-    tracer = ["strace", "-D", "-f", "-q", "-o", str(log), "-e", f"trace={calls}", "-e", f"inject={inject}", *filters]
+    calls, colon, _ = inject.partition(":")
+    tracer = ["strace", "-D", "-f", "-q", "-o", str(log), "-e", f"trace={calls}", *filters]
+    if colon:
+        tracer += ["-e", f"inject={inject}"]
     environment = {**os.environ, "HUB_LOOP_BACKEND": poller, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [*tracer, sys.executable, str(SERVERS[kind]), "0"],
@@ -99,7 +101,8 @@ def faulty(kind: str, tmp_path: Path, inject: str, *filters: str, poller: str = 
         finally:
             server.seconds = time.monotonic() - server.started
             process.kill()
-            server.said = process.stdout.read()
+            # strace shares the server's stderr, and warns there of its own confusion about delays.
+            server.said = re.sub(r"^strace: .*\n", "", process.stdout.read(), flags=re.MULTILINE)
             process.wait()
             _wait_for_the_tracer(log, process.pid)
 
@@ -177,7 +180,7 @@ SILENT = [
 def test_every_client_gets_every_answer_and_nothing_is_said(
     kind: str, poller: str, inject: str, filters: tuple[str, ...], tmp_path: Path
 ) -> None:
-    with faulty(kind, tmp_path, inject, *filters, poller=poller) as server:
+    with traced(kind, tmp_path, inject, *filters, poller=poller) as server:
         drive(server, kind)
     assert server.injected() > 0
     assert server.said == ""
@@ -191,7 +194,7 @@ def test_every_client_gets_every_answer_and_nothing_is_said(
 def test_a_poll_that_the_system_has_no_memory_for_is_told_once_and_the_server_goes_on(
     kind: str, poller: str, tmp_path: Path
 ) -> None:
-    with faulty(kind, tmp_path, f"{POLL[poller]}:error=ENOMEM:when=2..21", poller=poller) as server:
+    with traced(kind, tmp_path, f"{POLL[poller]}:error=ENOMEM:when=2..21", poller=poller) as server:
         drive(server, kind)
     assert server.injected() == 20
     # Told at most once in a second; all twenty take a fifth of one, where the machine has nothing else to do.
@@ -201,7 +204,7 @@ def test_a_poll_that_the_system_has_no_memory_for_is_told_once_and_the_server_go
 
 
 def test_a_wake_fd_that_cannot_be_read_is_told_once_and_no_wake_up_is_lost(tmp_path: Path) -> None:
-    with faulty("bare", tmp_path, "read:error=ENOMEM:when=1..9", *EVENTFD, poller="poll") as server:
+    with traced("bare", tmp_path, "read:error=ENOMEM:when=1..9", *EVENTFD, poller="poll") as server:
         drive(server, "bare")
     assert server.injected() == 9
     assert 1 <= len(server.reports) <= 1 + server.seconds
@@ -243,7 +246,7 @@ def test_a_loop_that_cannot_be_made_is_one_clear_error(kind: str, call: str) -> 
 
 @pytest.mark.parametrize("kind", ["hello", "echo", "bare"])
 def test_out_of_file_descriptors_for_long_accept_is_not_called_in_a_spin(kind: str, tmp_path: Path) -> None:
-    with faulty(kind, tmp_path, "accept4:error=EMFILE:when=3+") as server, ExitStack() as stack:
+    with traced(kind, tmp_path, "accept4:error=EMFILE:when=3+") as server, ExitStack() as stack:
         served = [
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)) for _ in range(2)
         ]
@@ -262,7 +265,7 @@ def test_out_of_file_descriptors_for_long_accept_is_not_called_in_a_spin(kind: s
 
 @pytest.mark.parametrize("poller", ["epoll", "poll", "select"])
 def test_a_poll_that_fails_for_long_is_not_called_in_a_spin(poller: str, tmp_path: Path) -> None:
-    with faulty("bare", tmp_path, f"{POLL[poller]}:error=ENOMEM:when=2+", poller=poller) as server:
+    with traced("bare", tmp_path, f"{POLL[poller]}:error=ENOMEM:when=2+", poller=poller) as server:
         client = socket.create_connection(("127.0.0.1", server.port), timeout=20)
         time.sleep(0.3)
         client.close()
@@ -274,7 +277,7 @@ def test_a_poll_that_fails_for_long_is_not_called_in_a_spin(poller: str, tmp_pat
 def test_really_out_of_file_descriptors_nobody_is_lost_and_accept_is_called_in_moderation(
     kind: str, tmp_path: Path
 ) -> None:
-    with faulty(kind, tmp_path, "accept4:delay_enter=1:when=1") as server, ExitStack() as stack:
+    with traced(kind, tmp_path, "accept4") as server, ExitStack() as stack:
         in_use = len(os.listdir(f"/proc/{server.pid}/fd"))
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (in_use + 4, in_use + 4))
         clients = [
@@ -290,3 +293,18 @@ def test_really_out_of_file_descriptors_nobody_is_lost_and_accept_is_called_in_m
     # Each is accepted once, or is found to be the last; each refusal is followed by a rest.
     assert len(server.calls("accept4")) <= 2 * len(clients) + 5 + server.seconds / 0.01
     assert server.said == ""
+
+
+# -- and what a wait costs when nothing is wrong --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["hello", "bare"])
+def test_waiting_costs_no_epoll_ctl_and_an_owner_never_reads_in_vain(kind: str, tmp_path: Path) -> None:
+    clients, rounds = 5, 50
+    with traced(kind, tmp_path, "epoll_ctl,recvfrom") as server:
+        drive(server, kind, clients, rounds)
+    asked, received = server.calls("epoll_ctl"), server.calls("recvfrom")
+    # The wake fd, the listener, and each client once; those that have hung up are deleted, as far as it came to that.
+    assert len([call for call in asked if "EPOLL_CTL_DEL" not in call]) == 2 + clients
+    assert clients * rounds <= len(received) <= clients * (rounds + 1)
+    assert not [call for call in received if "EAGAIN" in call]
