@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-Measure = Callable[..., float | tuple[float, ...]]
-AsyncMeasure = Callable[..., Coroutine[Any, Any, float]]
+Figures = float | tuple[float, ...]
+Measure = Callable[..., Figures]
+AsyncMeasure = Callable[..., Coroutine[Any, Any, Figures]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Stopwatch:
 def on_asyncio(measure: AsyncMeasure) -> Measure:
     """The contender that runs a coroutine on asyncio's own loop."""
 
-    def run(**args: Any) -> float:
+    def run(**args: Any) -> Figures:
         import asyncio
 
         return asyncio.run(measure(**args))
@@ -97,7 +98,7 @@ def on_asyncio(measure: AsyncMeasure) -> Measure:
 def on_uvloop(measure: AsyncMeasure) -> Measure:
     """The contender that runs the same coroutine on uvloop."""
 
-    def run(**args: Any) -> float:
+    def run(**args: Any) -> Figures:
         import asyncio
 
         import uvloop
@@ -111,13 +112,13 @@ def on_uvloop(measure: AsyncMeasure) -> Measure:
 def on_trio(measure: AsyncMeasure) -> Measure:
     """The contender that runs a coroutine function on trio."""
 
-    def run(**args: Any) -> float:
+    def run(**args: Any) -> Figures:
         from functools import partial
 
         import trio
 
-        seconds: float = trio.run(partial(measure, **args))
-        return seconds
+        figures: Figures = trio.run(partial(measure, **args))
+        return figures
 
     return run
 

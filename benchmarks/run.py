@@ -32,7 +32,7 @@ from harness import Case, cores
 from report import Result
 
 HERE = Path(__file__).resolve().parent
-CONCEPTS = ("yield", "spawn", "callbacks", "timers", "waiter", "crossthread", "http", "memory", "import")
+CONCEPTS = ("yield", "spawn", "callbacks", "timers", "waiter", "crossthread", "http", "memory", "growth", "import")
 MODULES = {"ours": "greenlet_hub", "gevent": "gevent", "eventlet": "eventlet", "uvloop": "uvloop", "trio": "trio"}
 TIMEOUT = 120.0  # seconds for one measurement
 # Nothing from outside may change what is measured: no PYTHON*, no HUB_*, no GEVENT_*.
