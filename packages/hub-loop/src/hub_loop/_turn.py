@@ -31,6 +31,7 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 from collections import deque
+from itertools import islice
 
 from hub_api import HubDestroyed, InvalidThreadUseError
 from hub_loop import _faults, _fork, _io, _phases, pollers
@@ -88,6 +89,7 @@ class Turn:
         self._sentinels: dict[int, Sentinel] = {}
         self._stats: dict[Stat, None] = {}
         self._inotify: Inotify | None = None
+        self._backlog: object = None  # the last entry that the last batch had no time for
         self._broken = self._running = False
         self._last_fault = float("-inf")  # when the system was short of something: see _faults
         self.iteration: int = 0
@@ -270,7 +272,26 @@ class Turn:
             inbox[0]._arrived()  # may be repeated, if an interrupt comes before the next line
             del inbox[0]
 
+    def _overtake(self) -> None:
+        """Call the watchers whose events are new: they do not wait behind callbacks that come faster than they run.
+
+        Their entries stay in the queue, and are nothing any more when the batch comes to them.
+        """
+        left, self._backlog = self._backlog, None
+        queue, look = self._queue, _STRIDE
+        new: list[Any] = []
+        while left not in new and len(new) < len(queue):
+            look *= 2
+            new = list(islice(reversed(queue), look))  # in one step, while other threads may append
+        if left in new:
+            del new[new.index(left) :]
+        for entry in reversed(new):
+            if isinstance(entry, Watcher):
+                self._deliver(entry)
+
     def _run_queue(self) -> None:
+        if self._backlog is not None:
+            self._overtake()
         queue = self._queue
         deadline = 0.0
         while queue:
@@ -298,6 +319,7 @@ class Turn:
             now = self._clock()
             deadline = deadline or now + BATCH_SECONDS
             if now >= deadline:
+                self._backlog = queue[-1] if queue else None
                 return
 
     def _run_ranked(self) -> None:
