@@ -192,8 +192,9 @@ def test_a_poll_that_always_fails_does_not_keep_the_cpu_busy(
     assert {context for context, _ in told.errors} == {loop if number == errno.ENOMEM else None}
 
 
-def test_a_poll_that_the_interpreter_had_no_memory_for_loses_no_edge(
-    loop: Loop, wire: Wire, failing: Failing, told: Told
+@pytest.mark.parametrize("fault", [MemoryError(), TimeoutError("a signal handler's")], ids=repr)
+def test_a_poll_that_fails_after_the_kernel_has_told_loses_no_edge(
+    loop: Loop, wire: Wire, failing: Failing, told: Told, fault: BaseException
 ) -> None:
     seen: list[int] = []
     registration = loop.register(wire.fd, seen.append)
@@ -204,15 +205,15 @@ def test_a_poll_that_the_interpreter_had_no_memory_for_loses_no_edge(
     poll = failing._poller.poll
 
     def poll_and_fail(timeout: float | None) -> list[tuple[int, int]]:
-        poll(timeout)  # the kernel has told, and there was no room for the list
-        raise MemoryError
+        poll(timeout)  # and then there was no room for the list, or a signal came
+        raise fault
 
     failing.poll = poll_and_fail  # type: ignore[method-assign]  # of this one object
     turn(loop)
     del failing.poll
     turn(loop)
     assert seen == [READ]
-    assert [context for context, _ in told.errors] == [loop]
+    assert [context for context, _ in told.errors] == [loop if isinstance(fault, MemoryError) else None]
     registration.close()
 
 

@@ -6,16 +6,27 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from greenlet_hub import Hub, Waiter, get_hub, spawn_raw
+from hub_core import Hub, Waiter, set_hub, spawn_raw
 from hub_loop import READ, Loop, supported
 
 BACKENDS = [name for name in ("epoll", "poll", "select") if name in supported()]
 THREADS = 8
 AHEAD = 10_000
 """How many posts of one thread may wait to run: without a bound this is a test of how much memory there is."""
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """This thread's hub, on a fresh loop in real time."""
+    hub = Hub(Loop(default=False))
+    set_hub(hub)
+    yield hub
+    hub.destroy()
+    set_hub(None)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -74,10 +85,9 @@ def test_threads_that_post_for_ever_starve_neither_timers_nor_sockets_nor_one_an
     assert min(beats, reads, *posts) >= 20
 
 
-def test_greenlets_woken_by_eight_threads_miss_no_wake_up_and_mix_up_none() -> None:
+def test_greenlets_woken_by_eight_threads_miss_no_wake_up_and_mix_up_none(hub: Hub) -> None:
     # Each thread goes on only when its greenlet has answered: one lost wake-up, and this does not end.
     rounds = 5_000
-    hub: Hub = get_hub()
     heard: list[list[int]] = [[] for _ in range(THREADS)]
 
     def listen(number: int, answers: queue.SimpleQueue[Waiter | None]) -> None:
