@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,9 @@ from hub_loop import READ, Loop
 from hub_loop._turn import BATCH_SECONDS
 
 if TYPE_CHECKING:
-    from hub_loop.testing import ManualClock
     from tests.hub_loop.conftest import Wire
+
+    from hub_loop.testing import ManualClock
 
 SLICE = BATCH_SECONDS / 10
 """What each callback takes: a batch looks at the clock after 50 of them, and that is time enough to end it."""
@@ -70,7 +72,9 @@ def test_an_fd_that_is_ready_does_not_wait_behind_callbacks_that_are_left_over(
     assert busy.numbers == list(range(1000))
 
 
-def test_a_repeating_timer_beats_on_beside_callbacks_that_queue_themselves_twice(loop: Loop, clock: ManualClock) -> None:
+def test_a_repeating_timer_beats_on_beside_callbacks_that_queue_themselves_twice(
+    loop: Loop, clock: ManualClock
+) -> None:
     # They can never be run in time: without a place of its own the timer would be called once and then hardly ever.
     beats: list[float] = []
     left = 3000
@@ -89,7 +93,7 @@ def test_a_repeating_timer_beats_on_beside_callbacks_that_queue_themselves_twice
         while left > 0:
             loop.run(nowait=True)
         loop.run(nowait=True)
-    gaps = [after - before for before, after in zip(beats, beats[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(beats)]
     assert max(gaps) <= SLICE * 101
     loop.destroy()
 

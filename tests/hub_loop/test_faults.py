@@ -22,8 +22,9 @@ from hub_loop._faults import QUIET, REST
 from hub_loop.testing import FakePoller, ManualClock
 
 if TYPE_CHECKING:
-    from hub_loop.pollers import Poller
     from tests.hub_loop.conftest import MakeWire, Wire
+
+    from hub_loop.pollers import Poller
 
 PASSING = [errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR]
 
@@ -246,10 +247,14 @@ def test_an_interest_that_cannot_be_narrowed_is_told_once_and_others_are_served(
     stopped = loop.io(wires[0].fd, READ | WRITE)
     reader = loop.io(wires[0].fd, READ)
     others = [loop.io(wire.fd, READ) for wire in wires[1:]]
+
+    def read_other(wire: Wire) -> None:
+        read.append(wire.read())
+
     stopped.start(print)
     reader.start(lambda: read.append(wires[0].read()))
     for other, wire in zip(others, wires[1:], strict=True):
-        other.start(lambda wire=wire: read.append(wire.read()))  # type: ignore[misc]  # mypy has no types for defaults
+        other.start(read_other, wire)
         wire.send(b"other")
     stopped.stop()  # its fd is writable, and nobody wants that any more
     failing.watch_faults += [out_of(errno.ENOMEM), out_of(errno.ENOMEM)]

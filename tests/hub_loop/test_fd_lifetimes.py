@@ -1,4 +1,4 @@
-"""The life of an fd in the loop, on every poller: two numbers of one file, closed elsewhere, reused, half closed, reset.
+"""The life of an fd in the loop, on every poller: duplicated, closed elsewhere, reused, half closed, reset.
 
 What a watcher or an owner is told of a file is told of that file and no other; nobody waits for one that has gone.
 """
@@ -20,8 +20,9 @@ from hub_loop import READ, WRITE, Loop
 from hub_loop.testing import FakePoller
 
 if TYPE_CHECKING:
-    from hub_loop.pollers import Poller
     from tests.hub_loop.conftest import MakeWire, Wire
+
+    from hub_loop.pollers import Poller
 
 BOTH = READ | WRITE
 
@@ -104,9 +105,7 @@ def twin(loop: Loop, wire: Wire) -> Iterator[Twin]:
 # -- dup ------------------------------------------------------------------------------------------------------------
 
 
-def test_two_numbers_of_one_file_are_told_of_each(
-    loop: Loop, wire: Wire, twin: Twin, use: Callable[..., User]
-) -> None:
+def test_two_numbers_of_one_file_are_told_of_each(loop: Loop, wire: Wire, twin: Twin, use: Callable[..., User]) -> None:
     first, second = use(wire.fd), use(twin.fd)
     twin.send(b"x")
     turn(loop)

@@ -114,10 +114,10 @@ def main() -> None:
 
     def work() -> None:
         while True:
-            job = jobs.get()
+            answer, data = jobs.get()
             while not loop.sleeping:
                 time.sleep(0)  # so that each answer has to wake it
-            loop.run_callback_threadsafe(*job)
+            loop.run_callback_threadsafe(answer, data)
 
     threading.Thread(target=work, daemon=True).start()
     Listener(loop, jobs)

@@ -116,6 +116,10 @@ def _wait_for_the_tracer(log: Path, pid: int) -> None:
     raise AssertionError(f"strace has not seen the end of {pid}: {log.read_text()[-500:]}")
 
 
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+
+
 def read_exactly(connection: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -128,9 +132,7 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
 def drive(server: Server, kind: str, clients: int = 12, rounds: int = 3) -> None:
     """Clients that come together and talk in turns; each must get each answer."""
     with ExitStack() as stack:
-        connected = []
-        for _ in range(clients):
-            connected.append(stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)))
+        connected = [stack.enter_context(connect(server)) for _ in range(clients)]
         for turn in range(rounds):
             for number, client in enumerate(connected):
                 client.sendall(REQUEST if kind == "hello" else b"%d said in turn %d\n" % (number, turn))
@@ -214,9 +216,9 @@ def test_a_wake_fd_that_cannot_be_read_is_told_once_and_no_wake_up_is_lost(tmp_p
 @pytest.mark.parametrize("kind", ["hello", "bare"])
 def test_a_poller_that_fails_for_good_is_one_clear_error_and_the_end(kind: str, tmp_path: Path) -> None:
     log, calls = tmp_path / "log", POLL["epoll"]
+    tracer = ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={calls}"]
     ran = subprocess.run(
-        ["strace", "-f", "-qq", "-o", str(log), "-e", f"trace={calls}", "-e", f"inject={calls}:error=EBADF:when=1+"]
-        + [sys.executable, str(SERVERS[kind]), "0"],
+        [*tracer, "-e", f"inject={calls}:error=EBADF:when=1+", sys.executable, str(SERVERS[kind]), "0"],
         capture_output=True,
         text=True,
         timeout=30,
@@ -229,9 +231,9 @@ def test_a_poller_that_fails_for_good_is_one_clear_error_and_the_end(kind: str, 
 @pytest.mark.parametrize("call", ["eventfd2", "epoll_create1"])
 @pytest.mark.parametrize("kind", ["hello", "bare"])
 def test_a_loop_that_cannot_be_made_is_one_clear_error(kind: str, call: str) -> None:
+    tracer = ["strace", "-f", "-qq", "-o", "/dev/null"]
     ran = subprocess.run(
-        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:error=EMFILE:when=1+"]
-        + [sys.executable, str(SERVERS[kind]), "0"],
+        [*tracer, "-e", f"inject={call}:error=EMFILE:when=1+", sys.executable, str(SERVERS[kind]), "0"],
         capture_output=True,
         text=True,
         timeout=30,
@@ -247,12 +249,10 @@ def test_a_loop_that_cannot_be_made_is_one_clear_error(kind: str, call: str) -> 
 @pytest.mark.parametrize("kind", ["hello", "echo", "bare"])
 def test_out_of_file_descriptors_for_long_accept_is_not_called_in_a_spin(kind: str, tmp_path: Path) -> None:
     with traced(kind, tmp_path, "accept4:error=EMFILE:when=3+") as server, ExitStack() as stack:
-        served = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)) for _ in range(2)
-        ]
+        served = [stack.enter_context(connect(server)) for _ in range(2)]
         for turn in range(50):  # who was accepted is served as ever, while the third one waits
             if turn == 1:
-                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+                stack.enter_context(connect(server))
             for client in served:
                 client.sendall(REQUEST)
                 answer = HELLO if kind == "hello" else REQUEST
@@ -266,7 +266,7 @@ def test_out_of_file_descriptors_for_long_accept_is_not_called_in_a_spin(kind: s
 @pytest.mark.parametrize("poller", ["epoll", "poll", "select"])
 def test_a_poll_that_fails_for_long_is_not_called_in_a_spin(poller: str, tmp_path: Path) -> None:
     with traced("bare", tmp_path, f"{POLL[poller]}:error=ENOMEM:when=2+", poller=poller) as server:
-        client = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        client = connect(server)
         time.sleep(0.3)
         client.close()
     assert 1 <= server.injected() <= 5 + server.seconds / 0.01
@@ -280,9 +280,7 @@ def test_really_out_of_file_descriptors_nobody_is_lost_and_accept_is_called_in_m
     with traced(kind, tmp_path, "accept4") as server, ExitStack() as stack:
         in_use = len(os.listdir(f"/proc/{server.pid}/fd"))
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (in_use + 4, in_use + 4))
-        clients = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20)) for _ in range(20)
-        ]
+        clients = [stack.enter_context(connect(server)) for _ in range(20)]
         answer = HELLO if kind == "hello" else REQUEST
         for client in clients:
             client.sendall(REQUEST)

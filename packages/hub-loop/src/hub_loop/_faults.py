@@ -28,9 +28,7 @@ REST = 0.01
 QUIET = 1.0
 """Seconds, on the loop's clock."""
 
-_PASSING = frozenset(
-    {errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR}
-)
+_PASSING = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR})
 
 
 def endure(loop: Turn, error: BaseException) -> None:

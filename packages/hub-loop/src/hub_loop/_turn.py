@@ -232,8 +232,8 @@ class Turn:
                 self.sleeping = False
         except BaseException as error:
             self.sleeping = False
-            if not (isinstance(error, OSError) and error.errno):  # else the system refused, so it told no edge
-                # An interrupt may have come after the kernel had told its edges; it tells each once, unless asked again.
+            if not (isinstance(error, OSError) and error.errno):  # else the system refused, and told no edge
+                # It may have come after the kernel had told its edges; it tells each once, unless asked again.
                 # (If what came was a signal handler that forked, this is the child, and the poller asks nobody.)
                 for registration in list(self._registrations.values()):
                     registration._arm_again()
