@@ -18,7 +18,10 @@ def names_of_tests(file: str) -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "reference/surface.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["architecture.md", "reference/surface.md", "explain/edge-triggered.md", "explain/what-goes-wrong-elsewhere.md"],
+)
 def test_each_test_that_a_page_names_exists(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     file, named, missing = "", 0, list[str]()

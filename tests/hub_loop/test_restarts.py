@@ -1,14 +1,20 @@
-"""Timers that are put off: a watchdog, restarted before its time again and again, fires only when it was left alone."""
+"""Timers that are put off again and again, started late, or many: none is early, and none drifts.
+
+A watchdog that is restarted before its time fires only when it was left alone.
+"""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
+from hub_loop import Loop
+
 if TYPE_CHECKING:
-    from hub_loop import Loop
     from hub_loop._timers import Timer
     from hub_loop.testing import ManualClock
 
@@ -82,3 +88,47 @@ def test_a_beat_that_is_restarted_from_its_own_callback_drifts_and_a_repeating_o
             loop.run(nowait=True)
     assert [int(time) for time in repeating] == list(range(1, 12))
     assert len(restarted) < len(repeating)
+
+
+def test_a_timer_started_after_a_long_computation_waits_its_full_delay(loop: Loop, clock: ManualClock) -> None:
+    fired: list[str] = []
+
+    def compute_and_start() -> None:
+        clock.advance(0.3)  # longer than the delay, and the loop's time is from before
+        timer.start(fired.append, "late")
+
+    with loop.timer(0.2) as timer:
+        loop.run_callback(compute_and_start)
+        loop.run(nowait=True)
+        clock.advance(0.19)
+        loop.run(nowait=True)
+        assert fired == []
+        clock.advance(0.02)
+        loop.run(nowait=True)
+        assert fired == ["late"]
+
+
+@pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
+def test_in_real_time_of_five_thousand_timers_started_at_odd_moments_none_is_early(loop: Loop) -> None:
+    order = random.Random(25)
+    early: list[float] = []
+    fired = 0
+
+    def due(deadline: float) -> None:
+        nonlocal fired
+        fired += 1
+        if time.monotonic() < deadline:
+            early.append(deadline - time.monotonic())
+
+    def start(count: int) -> None:
+        for _ in range(count):
+            delay = order.uniform(0.0, 0.02)
+            deadline = time.monotonic() + delay
+            loop.timer(delay).start(due, deadline)
+        if count < 100:
+            loop.run_callback(start, count + 1)
+
+    start(1)
+    loop.run()
+    assert fired == sum(range(1, 101))
+    assert early == []

@@ -173,14 +173,21 @@ class ILoopCore(Protocol):
         ...
 
     def register(self, fd: int, notify: Callable[[int], object], /) -> IRegistration:
-        """Put `fd` into the poller for life.
+        """Put `fd` into the poller for life, and have `notify` called for what is wanted of it: see `IRegistration`.
 
-        See `IRegistration`.  Raises ValueError if the loop has a registration of it.
+        For whoever opens and closes the fd; strangers' fds are for `io`.  The fd must be non-blocking.
+        Raises ValueError if the loop has a registration of it, OSError if it is closed or the system refuses, ValueError
+        if its number is too high for the poller.  After a refusal nothing is registered, and one may try again.
         """
         ...
 
     def closing_fd(self, fd: int) -> bool:
-        """Take `fd` out of the loop before it is closed; who waits for it is told.  Returns whether anybody did."""
+        """Take `fd` out of the loop before it is closed; who waits for it is told.  Returns whether anybody did.
+
+        Its io watchers are closed, and called back once more if they are active; an owner that wants something is
+        notified with 0.  Another thread that is to close the fd has this called by `run_callback_threadsafe` and waits
+        until it was.
+        """
         ...
 
 

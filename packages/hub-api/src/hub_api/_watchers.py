@@ -235,11 +235,24 @@ class IRegistration(Protocol):
 
     The kernel is asked once, edge-triggered where it can be.  Each edge sets bits in `ready`; only the owner clears
     them, with `clear`, after a read or write that said "not now", or of a byte stream came back short.  So an owner
-    tries first when the latch is set, and when it is not set waits without a system call.
+    tries first when the latch is set, and when it is not set waits without a system call: neither a read in vain nor
+    a word to the kernel.
+
+    `notify(events)` is called in the loop's turn, before any callback of that turn: it should only mark who is to go
+    on.  `events` is what was wanted and is ready now, READ or WRITE or both, or 0 if the fd has left the loop.  An
+    error or a hang-up counts as ready for both: whoever waits learns from its own call what is wrong.  What `notify`
+    raises goes to `handle_error` with the registration as context, and the registration goes on.
+
+    One file may have several numbers (`dup`); each is registered for itself, and leaves for itself.
+    Call from: the loop's thread, all of it; elsewhere `InvalidThreadUseError`.  Switches: never.
     """
 
     ready: int
-    """The latch: READ and WRITE bits seen and not cleared.  Readable; changed through `clear`."""
+    """The latch: READ and WRITE bits seen and not cleared.  Readable; changed through `clear`.
+
+    Where the poller knows no edges only what is wanted is looked for, so a bit may be missing that a `want` would find.
+    An fd that the system cannot poll (a regular file) is ready for both, always.
+    """
 
     @property
     def fd(self) -> int:
@@ -249,21 +262,29 @@ class IRegistration(Protocol):
     def want(self, events: int) -> None:
         """Have `notify(events)` called, once for each of `events`, when it becomes ready.  Look at `ready` first.
 
-        Call from: the loop's thread.  Switches: never.  Raises ValueError after `close`.
+        An edge is told once: what is latched already is not told again, but for what is always ready.
+        While something is wanted the loop's `run` goes on.
+        Raises ValueError after `close`, and for a mask that is not READ, WRITE or both; OSError if the system has to be
+        asked and refuses.
         """
         ...
 
     def unwant(self, events: int) -> None:
-        """Take a `want` back."""
+        """Take a `want` back.  Fine if it was told meanwhile, or never was."""
         ...
 
     def clear(self, events: int) -> None:
         """Say that `events` are not ready any more.
 
-        Without effect once the peer has hung up or the fd is always ready.
+        Without effect on READ once the peer has said that it will send no more, because then a short read is not the
+        last one; and where the fd is always ready.
         """
         ...
 
     def close(self) -> None:
-        """Leave the poller; who still wants something is notified with 0.  Before `os.close`.  Idempotent."""
+        """Leave the poller; who still wants something is notified with 0.  Before `os.close`.  Idempotent.
+
+        The number is then free: nothing of the old file is told to whoever gets it next, whatever was polled already.
+        Io watchers of the fd leave with it, as by `ILoop.closing_fd`.
+        """
         ...

@@ -15,8 +15,8 @@ A turn, step by step:
 7. Due timers are queued, oldest deadline first.
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.
 9. The batch: everything queued is called, first in, first out, also what is queued meanwhile.  The clock is looked at
-   after every 50 calls; BATCH_SECONDS after the first look the rest waits for the next turn.  Watchers of a priority
-   above 0 go first, those below 0 go last.
+   after every 50 calls; BATCH_SECONDS after the first look the rest waits for the next turn, in which watchers whose
+   events are new go before it.  Watchers of a priority above 0 go first, those below 0 go last.
 
 Rule 1: the turn switches nowhere, and what a callback raises goes to one place, `handle_error`.
 Rule 2: an entry leaves a queue by `del queue[0]`, in the same breath as it is looked at.  That is not a call, so no
