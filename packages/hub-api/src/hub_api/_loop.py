@@ -176,8 +176,8 @@ class ILoopCore(Protocol):
         """Put `fd` into the poller for life, and have `notify` called for what is wanted of it: see `IRegistration`.
 
         For whoever opens and closes the fd; strangers' fds are for `io`.  The fd must be non-blocking.
-        Raises ValueError if the loop has a registration of it, OSError if it is closed or the system refuses, ValueError
-        if its number is too high for the poller.  After a refusal nothing is registered, and one may try again.
+        Raises ValueError if the loop has a registration of it already, or if its number is too high for the poller;
+        OSError if it is closed or the system refuses.  Nothing is registered then, and one may try again.
         """
         ...
 

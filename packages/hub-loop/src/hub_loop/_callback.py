@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """A queued call: see `hub_api.ICallback`."""
+    """A queued call: see `hub_api.ICallback`.  Made and filled by `Loop.run_callback`, without a frame for it."""
 
     __slots__ = ("args", "callback")
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self.callback: Callable[..., object] | None = callback
-        self.args: tuple[Any, ...] | None = args
+    if TYPE_CHECKING:
+        callback: Callable[..., object] | None
+        args: tuple[Any, ...] | None
 
     @property
     def pending(self) -> bool:
