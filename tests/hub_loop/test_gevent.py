@@ -161,17 +161,23 @@ def test_a_destroyed_loop_queues_nothing(hosted: Loop) -> None:
         hosted.run_callback(print)
 
 
-def test_the_end_of_a_hub_leaves_run_and_drops_what_is_queued(hosted: Loop) -> None:
+def test_the_end_of_a_hub_leaves_run_and_drops_callbacks_but_no_events(hosted: Loop) -> None:
     hosted.error_handler = hub = Hub()
-    ran: list[int] = []
+    ran: list[object] = []
     hosted.run_callback(raising, HubDestroyed())
-    hosted.run_callback(ran.append, 1)
-    with pytest.raises(HubDestroyed):
+    dropped = hosted.run_callback(ran.append, "dropped")
+    with hosted.async_(ref=False) as watcher:
+        watcher.start(ran.append, "event")
+        watcher.send()
+        with pytest.raises(HubDestroyed):
+            hosted.run()
+        assert (bool(dropped), ran, hub.told) == (False, [], [])
+        assert hosted.pendingcnt == 1
+        hosted.run_callback(ran.append, "later")  # the loop outlives its hub
         hosted.run()
-    assert (hosted.pendingcnt, ran, hub.told) == (0, [], [])
-    hosted.run_callback(ran.append, 2)  # the loop outlives its hub
-    hosted.run()
-    assert ran == [2]
+        watcher.send()
+        hosted.run(nowait=True)
+    assert ran == ["event", "later", "event"]
 
 
 def test_the_end_of_a_hub_comes_from_a_watchers_callback_too(hosted: Loop) -> None:

@@ -313,6 +313,28 @@ def test_a_hub_is_destroyed_and_the_next_takes_over_its_loop_without_its_callbac
     assert run(program) == ["on"]
 
 
+def test_what_watches_goes_on_under_the_next_hub_even_if_its_event_was_queued() -> None:
+    program = """
+    import gevent.socket
+
+    here, there = gevent.socket.socketpair()
+    seen = []
+    watcher = gevent.get_hub().loop.io(here.fileno(), 1)
+    watcher.start(lambda: seen.append(here.recv(1)))
+    there.sendall(b"abc")
+    # The callback that switches to us stands in the batch before the watcher's event.
+    gevent.get_hub().loop.run_callback(gevent.getcurrent().switch)
+    gevent.get_hub().switch()
+    gevent.get_hub().destroy()
+    gevent.sleep(0.001)
+    gevent.sleep(0.001)
+    gevent.sleep(0.001)
+    print(seen)
+    watcher.close()
+    """
+    assert run(program) == ["[b'a', b'b', b'c']"]
+
+
 def test_a_hub_is_destroyed_inside_the_callback_that_has_switched_away() -> None:
     program = """
     parked = gevent.spawn(gevent.sleep, 30)

@@ -326,9 +326,17 @@ class Turn:
         self.handle_error(entry, type(error), error, error.__traceback__)
 
     def _drop_queued(self) -> None:
-        """A hub is being destroyed: what it has queued is not called any more."""
-        self._queue.clear()
-        self._ranked.clear()
+        """A hub is being destroyed: callbacks that are queued are not called any more.
+
+        Events stay.  The loop may get another hub, and a watcher whose event was lost would be pending for ever.
+        """
+        queue = self._queue
+        for _ in range(len(queue)):  # not by iteration: another thread may append
+            entry = queue.popleft()
+            if isinstance(entry, Callback):
+                entry.stop()
+            else:
+                queue.append(entry)
 
     def handle_error(
         self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
