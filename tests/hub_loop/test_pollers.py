@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import select
 import socket
 import time
 from collections.abc import Iterator
@@ -239,7 +238,7 @@ def test_select_lets_other_errors_out(poller: Poller, monkeypatch: pytest.Monkey
     def fail(*args: object) -> None:
         raise OSError(errno.ENOMEM, "no memory")
 
-    monkeypatch.setattr(select, "select", fail)
+    monkeypatch.setattr("hub_loop.pollers.select._kernel.select", fail)
     with pytest.raises(OSError, match="no memory"):
         poller.poll(0.0)
 

@@ -24,6 +24,7 @@ import errno
 import os
 from _thread import start_new_thread
 from fcntl import ioctl
+from os import close
 from struct import calcsize, pack, unpack
 from weakref import WeakValueDictionary
 
@@ -261,12 +262,12 @@ class Sentinel:
         self._reader = None
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            close(fd)
 
     def __del__(self) -> None:
         # A loop that was dropped without destroy().  A pidfd is a bare number: nothing else would close it.
         if getattr(self, "_fd", -1) >= 0:
-            os.close(self._fd)
+            close(self._fd)
 
     # -- by thread --------------------------------------------------------------------------------------------------
 

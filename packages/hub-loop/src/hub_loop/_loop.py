@@ -5,6 +5,7 @@ Receives: calls of users.  Gives: entries for the turn, which is in `_turn`.
 
 from __future__ import annotations
 
+import sys
 import time
 from _thread import get_ident
 from types import MethodType
@@ -61,7 +62,7 @@ class Loop(Turn):
     def run_callback(self, func: Callable[[*Ts], object], /, *args: *Ts) -> Callback:
         """Queue `func(*args)` for the next batch, or for the running one: see `hub_api.ILoopCore.run_callback`."""
         if get_ident() != self._thread:
-            self._refuse("run a callback", "run_callback_threadsafe")
+            return self._run_from_elsewhere(func, args)
         if not callable(func):
             raise TypeError(f"cannot run {func!r}: a callback must be callable")
         callback: Callback = _new(Callback)  # no frame for __init__: 45 ns of 250 (benchmarks/bench_callbacks.py)
@@ -71,6 +72,10 @@ class Loop(Turn):
         if self.sleeping:  # we are a signal handler inside the poll
             self._wakeup.wake()
         return callback
+
+    def _run_from_elsewhere(self, func: Callable[..., object], args: tuple[object, ...]) -> Callback:
+        self._refuse("run a callback", "run_callback_threadsafe")
+        return self.run_callback(func, *args)  # in the right thread after all, of a forked child
 
     def run_callback_threadsafe(self, func: Callable[[*Ts], object], /, *args: *Ts) -> Callback:
         """The same from any thread or signal handler: see `hub_api.ILoopCore.run_callback_threadsafe`."""
@@ -278,11 +283,12 @@ class Loop(Turn):
     def destroy(self) -> None:
         """Stop everything and give all file descriptors back.  Idempotent.
 
-        Call from: the loop's thread; or any thread once that one has ended.  The loop must not be in its poll.
+        Call from: the loop's thread; or any thread once that one has ended, be it from inside a callback of the loop
+        that switched away and was never resumed.  The loop must not be in its poll.
         """
         if self._thread == 0:
             return
-        if self._running and get_ident() != abs(self._thread):
+        if self._running and get_ident() != abs(self._thread) and abs(self._thread) in sys._current_frames():
             self._refuse("destroy it while it runs")
         self._thread, self._fork_state = 0, _fork.WHOLE
         self._broken = True

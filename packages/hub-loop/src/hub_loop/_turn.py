@@ -15,7 +15,7 @@ A turn, step by step:
 7. Due timers are queued, oldest deadline first.
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.
 9. The batch: everything queued is called, first in, first out, also what is queued meanwhile.  The clock is looked at
-   after every 50 calls; BATCH_SECONDS after the first look the rest waits for the next turn, in which watchers whose
+   after every 50 calls; `sys.getswitchinterval()` after the first look the rest waits for the next turn, in which watchers whose
    events are new go before it.  Watchers of a priority above 0 go first, those below 0 go last.
 
 Rule 1: the turn switches nowhere, and what a callback raises goes to one place, `handle_error`.
@@ -32,6 +32,7 @@ import sys
 from _thread import get_ident
 from collections import deque
 from itertools import islice
+from sys import getswitchinterval
 
 from hub_api import HubDestroyed, InvalidThreadUseError
 from hub_loop import _faults, _fork, _io, _phases, pollers
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from hub_loop._stat import Inotify, Stat
     from hub_loop.pollers import Poller
 
-BATCH_SECONDS = 0.005
-"""How long a batch may go on while callbacks queue further ones: CPython's own switch interval."""
 _STRIDE = 50  # callbacks between two looks at the clock
 
 
@@ -317,7 +316,7 @@ class Turn:
                 except BaseException as error:
                     self._callback_failed(entry, error)
             now = self._clock()
-            deadline = deadline or now + BATCH_SECONDS
+            deadline = deadline or now + getswitchinterval()
             if now >= deadline:
                 self._backlog = queue[-1] if queue else None
                 return
@@ -352,10 +351,22 @@ class Turn:
         else:
             entry._failed()
         if isinstance(error, HubDestroyed):
-            self._queue.clear()
-            self._ranked.clear()
+            self._drop_queued()
             raise error
         self.handle_error(entry, type(error), error, error.__traceback__)
+
+    def _drop_queued(self) -> None:
+        """A hub is being destroyed: callbacks that are queued are not called any more.
+
+        Events stay.  The loop may get another hub, and a watcher whose event was lost would be pending for ever.
+        """
+        queue = self._queue
+        for _ in range(len(queue)):  # not by iteration: another thread may append
+            entry = queue.popleft()
+            if isinstance(entry, Callback):
+                entry.stop()
+            else:
+                queue.append(entry)
 
     def handle_error(
         self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
@@ -370,8 +381,9 @@ class Turn:
                 raise value
             _print_exception(type, value, tb)
             return
+        report: Any = getattr(handler, "handle_error", handler)  # a function will do, too
         try:
-            handler.handle_error(context, type, value, tb)
+            report(context, type, value, tb)
         except HubDestroyed:
             raise
         except Exception as error:

@@ -18,6 +18,8 @@ import os
 import socket
 import sys
 from collections import deque
+from os import close  # now: gevent's monkey patching replaces it by one that needs a running loop
+from socket import socketpair
 from threading import RLock
 
 from hub_api import READ
@@ -51,7 +53,7 @@ class Wakeup:
             if hasattr(os, "eventfd"):
                 self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             else:
-                self._ends = socket.socketpair()
+                self._ends = socketpair()
                 for end in self._ends:
                     end.setblocking(False)
                 self.fd = self._ends[0].fileno()
@@ -110,7 +112,7 @@ class Wakeup:
                 for end in ends:
                     end.close()
             elif fd >= 0:
-                os.close(fd)
+                close(fd)
 
     def __del__(self) -> None:
         # A loop that was dropped without destroy().  An eventfd is a bare number: nothing else would close it.

@@ -79,6 +79,8 @@ LONGEST = 3600.0
 """Seconds: no poll asks the system for more, which keeps every back-end's integers in range."""
 
 _NAMES = ("epoll", "kqueue", "poll", "select")
+# Looked up once, and the back-ends bind what they call at import: gevent's patching takes `epoll` away later.
+_HAVE = tuple(name for name in _NAMES if hasattr(_system, name))
 
 
 def raised_by_the_call(error: BaseException) -> bool:
@@ -91,7 +93,7 @@ def raised_by_the_call(error: BaseException) -> bool:
 
 def supported() -> list[str]:
     """The back-ends that this system has, best first."""
-    return [name for name in _NAMES if hasattr(_system, name)]
+    return list(_HAVE)
 
 
 def choose(flags: str | Iterable[str] | None) -> str:
@@ -100,7 +102,7 @@ def choose(flags: str | Iterable[str] | None) -> str:
     Raises ValueError for a name that is unknown or that this system does not have, TypeError for anything but names.
     """
     asked = flags or os.environ.get("HUB_LOOP_BACKEND") or None
-    have = supported()
+    have = _HAVE
     if asked is None:
         return have[0]
     names = asked.replace(",", " ").split() if isinstance(asked, str) else list(asked)
@@ -118,15 +120,20 @@ def choose(flags: str | Iterable[str] | None) -> str:
 
 
 def create(name: str) -> Poller:
-    """Make the back-end of that name; only its module is imported."""
+    """Make the back-end of that name."""
+    return load(name)()
+
+
+def load(name: str) -> type[Poller]:
+    """The class of the back-end of that name; only its module is imported."""
     if name == "epoll":
         from hub_loop.pollers.epoll import EpollPoller
 
-        return EpollPoller()
+        return EpollPoller
     if name == "kqueue":
         from hub_loop.pollers.kqueue import KqueuePoller
 
-        return KqueuePoller()
+        return KqueuePoller
     from hub_loop.pollers.select import PollPoller, SelectPoller
 
-    return PollPoller() if name == "poll" else SelectPoller()
+    return PollPoller if name == "poll" else SelectPoller

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import select
+from select import epoll as _epoll  # now: see `pollers._HAVE`
 
 from hub_api import READ, WRITE
 from hub_loop.pollers import BOTH, EDGE, HANGUP, raised_by_the_call
@@ -62,7 +63,7 @@ class EpollPoller:
         self.reopen()
 
     def reopen(self) -> None:
-        self._epoll = select.epoll()
+        self._epoll = _epoll()
         self._wait = self._epoll.poll
 
     def watch(self, fd: int, interest: int) -> bool:

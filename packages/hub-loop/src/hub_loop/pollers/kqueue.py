@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import select
+from types import SimpleNamespace
 
 from hub_api import READ, WRITE
 from hub_loop.pollers import EDGE, HANGUP, raised_by_the_call
@@ -20,7 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_kernel: Any = select  # the type stubs hide kqueue on Linux, where this module must still type-check
+# A copy, made now: see `pollers._HAVE`.  Any, as the type stubs hide kqueue on Linux, where this must still type-check.
+_kernel: Any = SimpleNamespace(**vars(select))
 
 
 class KqueuePoller:

@@ -15,6 +15,7 @@ import errno
 import math
 import os
 import select
+from types import SimpleNamespace
 
 from hub_api import READ, WRITE
 from hub_loop.pollers import BOTH, INVALID, raised_by_the_call
@@ -23,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_kernel: Any = SimpleNamespace(**vars(select))  # a copy, made now: see `pollers._HAVE`
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 _FD_SETSIZE = 1024
 
@@ -54,7 +56,7 @@ class PollPoller:
     __slots__ = ("_poll",)
 
     def __init__(self) -> None:
-        self._poll: select.poll | _Nothing = select.poll()
+        self._poll: select.poll | _Nothing = _kernel.poll()
 
     def watch(self, fd: int, interest: int) -> bool:
         mask = _POLLRDHUP if interest & READ else 0
@@ -95,7 +97,7 @@ class PollPoller:
         self._poll = _Nothing()
 
     def reopen(self) -> None:
-        self._poll = select.poll()
+        self._poll = _kernel.poll()
 
 
 class SelectPoller:
@@ -107,7 +109,7 @@ class SelectPoller:
     __slots__ = ("_read", "_system", "_write")
 
     def __init__(self) -> None:
-        self._system: Any = select  # the module, or _Nothing
+        self._system: Any = _kernel  # or _Nothing
         self._read: set[int] = set()
         self._write: set[int] = set()
 
@@ -157,6 +159,6 @@ class SelectPoller:
         self._write.clear()
 
     def reopen(self) -> None:
-        self._system = select
+        self._system = _kernel
         self._read.clear()
         self._write.clear()
