@@ -178,7 +178,7 @@ def test_a_strangers_switch_is_seen_by_that_guard(hub: Hub, trace: Callable[[], 
     hub.loop.run_callback(parked.switch)
     hub.join()
     greenlets.settrace(None)
-    assert tracer.files == {"test_laws.py", "_turn.py", "_hub.py"}
+    assert tracer.files == {"test_laws.py", "_batch.py", "_hub.py"}
 
 
 # -- law 2: one room sleeps --------------------------------------------------------------------------------------------

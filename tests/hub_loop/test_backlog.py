@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from sys import getswitchinterval
 from typing import TYPE_CHECKING
 
 import pytest
 
 from hub_loop import READ, Loop
-from hub_loop._turn import BATCH_SECONDS
 
 if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
 
     from hub_loop.testing import ManualClock
 
+BATCH_SECONDS = getswitchinterval()
 SLICE = BATCH_SECONDS / 10
 """What each callback takes: a batch looks at the clock after 50 of them, and that is time enough to end it."""
 

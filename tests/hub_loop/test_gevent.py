@@ -177,7 +177,7 @@ def test_the_end_of_a_hub_leaves_run_and_drops_callbacks_but_no_events(hosted: L
         hosted.run()
         watcher.send()
         hosted.run(nowait=True)
-    assert ran == ["event", "later", "event"]
+    assert ran == ["later", "event", "event"]
 
 
 def test_the_end_of_a_hub_comes_from_a_watchers_callback_too(hosted: Loop) -> None:

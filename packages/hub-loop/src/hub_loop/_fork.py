@@ -81,11 +81,12 @@ def sever(loop: Turn) -> None:
         loop._poller.close()
     except OSError:
         pass  # a kqueue is not inherited: its number is not open here
-    for entry in (*loop._queue, *loop._ranked):  # what others have told the parent, and its children's ends
-        if type(entry) is Post:
-            entry.stop()
-        elif isinstance(entry, Posted) or entry in loop._children:
-            entry._pending = False
+    for callback in loop._queue:  # what others have told the parent
+        if type(callback) is Post:
+            callback.stop()
+    for watcher in loop._fired:  # the same, and its children's ends
+        if isinstance(watcher, Posted) or watcher in loop._children:
+            watcher._pending = False
     # Last: until here a signal handler finds a loop that keeps everything in memory and asks the system nothing.
     if owner == get_ident():
         loop._fork_state, loop._thread = SEVERED, -owner

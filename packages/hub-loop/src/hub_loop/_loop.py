@@ -98,15 +98,16 @@ class Loop(Turn):
             return False
         entry = queue[0]
         func = entry.callback
-        if type(func) is not MethodType or func.__func__ not in marks or not isinstance(entry, Callback):
+        if type(func) is not MethodType or func.__func__ not in marks:
             return False
         del queue[0]
+        entry.callback = None
         try:
-            entry.callback = None
             func(*(entry.args or ()))
-            entry.args = None
         except BaseException as error:
-            self._callback_failed(entry, error)
+            self._report(entry, error)
+        finally:
+            entry.args = None
         return True
 
     # -- watchers ---------------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ class Loop(Turn):
     @property
     def pendingcnt(self) -> int:
         """How many events and callbacks are queued and have not run."""
-        return len(self._queue) + len(self._ranked) + len(self._wakeup.inbox)
+        return len(self._queue) + len(self._fired) + len(self._wakeup.inbox)
 
     @property
     def backend(self) -> str:
@@ -299,7 +300,7 @@ class Loop(Turn):
         for watcher in self._started():
             watcher.stop()
         self._queue.clear()
-        self._ranked.clear()
+        self._fired.clear()
         self._wakeup.inbox.clear()
 
     def _format(self) -> str:

@@ -6,7 +6,7 @@ says, idle ones through the queue, and only when the queue holds nothing else.
 
 from __future__ import annotations
 
-from hub_loop._watcher import Watcher
+from hub_loop._watcher import Watcher, urgency
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,18 +57,14 @@ class Idle(Phase):
 
 def call_all(loop: Turn, watchers: dict[Phase, None]) -> None:
     """Call the callbacks of a phase now, higher priorities first."""
-    for watcher in sorted(watchers, key=_urgency):
+    for watcher in sorted(watchers, key=urgency):
         watcher._pending = watcher._active
         loop._deliver(watcher)
 
 
 def queue_all(watchers: dict[Phase, None]) -> None:
     """Queue the callbacks of idle watchers: those of the highest priority among them only."""
-    highest = min(map(_urgency, watchers))
+    highest = min(map(urgency, watchers))
     for watcher in watchers:
-        if _urgency(watcher) == highest:
+        if urgency(watcher) == highest:
             watcher._fire()
-
-
-def _urgency(watcher: Watcher) -> int:
-    return -(watcher.priority or 0)

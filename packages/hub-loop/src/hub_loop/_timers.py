@@ -103,9 +103,8 @@ class TimerQueue:
                 self.corpses += 1
                 timer._pending = True
                 if timer._priority:
-                    timer.loop._ranked.append(timer)
-                else:
-                    timer.loop._queue.append(timer)
+                    timer.loop._ranked = True
+                timer.loop._fired.append(timer)
             heappop(heap)
             self.corpses -= 1
 

@@ -14,52 +14,68 @@ A turn, step by step:
 6. The clock is read.
 7. Due timers are queued, oldest deadline first.
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.
-9. The batch: everything queued is called, first in, first out, also what is queued meanwhile.  The clock is looked at
-   after every 50 calls; `sys.getswitchinterval()` after the first look the rest waits for the next turn, in which watchers whose
-   events are new go before it.  Watchers of a priority above 0 go first, those below 0 go last.
+9. The batch, which is in `_batch`: callbacks that are queued, then watchers whose events have happened.
 
-Rule 1: the turn switches nowhere, and what a callback raises goes to one place, `handle_error`.
-Rule 2: an entry leaves a queue by `del queue[0]`, in the same breath as it is looked at.  That is not a call, so no
-signal handler can run, and no KeyboardInterrupt arise, between the taking of an entry and its use (test_signals.py).
-An interrupt that comes once a callback is entered is that callback's, be it at its first instruction.
-Rule 3: `_thread` is the one test of every public call: another thread never matches it, and a destroyed loop matches
+Rule: `_thread` is the one test of every public call: another thread never matches it, and a destroyed loop matches
 nobody.
 """
 
 from __future__ import annotations
 
-import sys
 from _thread import get_ident
-from collections import deque
-from itertools import islice
-from sys import getswitchinterval
 
 from hub_api import HubDestroyed, InvalidThreadUseError
 from hub_loop import _faults, _fork, _io, _phases, pollers
-from hub_loop._callback import Callback, Post
+from hub_loop._batch import Batch
 from hub_loop._timers import TimerQueue
-from hub_loop._wakeup import Async, Wakeup
-from hub_loop._watcher import Watcher
+from hub_loop._wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Any
 
-    from hub_api import IErrorHandler
     from hub_loop._children import Child, Sentinel
     from hub_loop._signals import Signal
     from hub_loop._stat import Inotify, Stat
+    from hub_loop._wakeup import Async
+    from hub_loop._watcher import Watcher
     from hub_loop.pollers import Poller
 
-_STRIDE = 50  # callbacks between two looks at the clock
 
-
-class Turn:
+class Turn(Batch):
     """The state of a loop, and its running; `Loop` adds what users call."""
 
+    # Slots, because CPython is fast with the attributes of an instance only as long as there are at most 30.
+    __slots__ = (
+        "_always_ready",
+        "_asyncs",
+        "_broken",
+        "_checks",
+        "_children",
+        "_fork_state",
+        "_forks",
+        "_idles",
+        "_inotify",
+        "_last_fault",
+        "_pid",
+        "_polled",
+        "_poller",
+        "_prepares",
+        "_refs",
+        "_registrations",
+        "_running",
+        "_sentinels",
+        "_signals",
+        "_stats",
+        "_thread",
+        "_timers",
+        "_wakeup",
+        "iteration",
+        "sleeping",
+    )
+
     def __init__(self, poller: Poller, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
         self._thread = 0
         self._poller = poller
         try:
@@ -67,13 +83,8 @@ class Turn:
         except BaseException:
             self._poller.close()
             raise
-        self.error_handler: IErrorHandler | None = None
         self.sleeping: bool = False
-        self._clock = clock
-        self._now = clock()
         self._refs = 0
-        self._queue: deque[Any] = deque()  # callbacks and watchers, told apart by `type(x) is`: faster than isinstance
-        self._ranked: deque[Watcher] = deque()
         self._timers = TimerQueue()
         self._registrations: dict[int, _io.Registration] = {}
         self._always_ready: dict[int, _io.Registration] = {}
@@ -88,7 +99,6 @@ class Turn:
         self._sentinels: dict[int, Sentinel] = {}
         self._stats: dict[Stat, None] = {}
         self._inotify: Inotify | None = None
-        self._backlog: object = None  # the last entry that the last batch had no time for
         self._broken = self._running = False
         self._last_fault = float("-inf")  # when the system was short of something: see _faults
         self.iteration: int = 0
@@ -115,7 +125,7 @@ class Turn:
                 nowait
                 or self._refs > 0
                 or self._queue
-                or self._ranked
+                or self._fired
                 or self._wakeup.inbox
                 or (self._fork_state and self._forks)
             ):
@@ -140,7 +150,7 @@ class Turn:
         self._broken = True
 
     def _anything_left(self) -> bool:
-        if self._refs > 0 or self._queue or self._ranked or self._wakeup.inbox or (self._fork_state and self._forks):
+        if self._refs > 0 or self._queue or self._fired or self._wakeup.inbox or (self._fork_state and self._forks):
             return self._thread != 0
         return False
 
@@ -153,7 +163,7 @@ class Turn:
             found.update(dict.fromkeys(others))
         for registration in self._registrations.values():
             found.update(dict.fromkeys(registration._watchers))
-        found.update(dict.fromkeys(entry for entry in (*self._queue, *self._ranked) if isinstance(entry, Watcher)))
+        found.update(dict.fromkeys(self._fired))
         return list(found)
 
     def _turn(self, nowait: bool) -> None:
@@ -194,12 +204,10 @@ class Turn:
             timers.fire_due(now)
         if self._checks:
             _phases.call_all(self, self._checks)
-        if self._idles and not self._queue and not self._ranked:
+        if self._idles and not self._queue and not self._fired:
             _phases.queue_all(self._idles)
-        if self._ranked:
-            self._run_ranked()
-        elif self._queue:
-            self._run_queue()
+        if self._queue or self._fired:
+            self._run_batch()
 
     def _keep_undelivered(self, fd: int, error: BaseException) -> None:
         """An exception ended the dispatch at `fd`.  The kernel tells an edge once, so the next turn goes on from there.
@@ -244,7 +252,7 @@ class Turn:
         return polled
 
     def _time_to_sleep(self) -> float:
-        if self._queue or self._ranked or self._wakeup.inbox or self._idles or self._broken or self._refs <= 0:
+        if self._queue or self._fired or self._wakeup.inbox or self._idles or self._broken or self._refs <= 0:
             return 0.0
         if self._always_ready and any(r._watchers or r._wanted for r in self._always_ready.values()):
             return 0.0
@@ -271,124 +279,6 @@ class Turn:
             inbox[0]._arrived()  # may be repeated, if an interrupt comes before the next line
             del inbox[0]
 
-    def _overtake(self) -> None:
-        """Call the watchers whose events are new: they do not wait behind callbacks that come faster than they run.
-
-        Their entries stay in the queue, and are nothing any more when the batch comes to them.
-        """
-        left, self._backlog = self._backlog, None
-        queue, look = self._queue, _STRIDE
-        new: list[Any] = []
-        while left not in new and len(new) < len(queue):
-            look *= 2
-            new = list(islice(reversed(queue), look))  # in one step, while other threads may append
-        if left in new:
-            del new[new.index(left) :]
-        for entry in reversed(new):
-            if isinstance(entry, Watcher):
-                self._deliver(entry)
-
-    def _run_queue(self) -> None:
-        if self._backlog is not None:
-            self._overtake()
-        queue = self._queue
-        deadline = 0.0
-        while queue:
-            for _ in range(_STRIDE):
-                if not queue:
-                    return
-                entry = queue[0]
-                del queue[0]
-                try:
-                    kind = type(entry)
-                    if kind is Callback or kind is Post:
-                        func = entry.callback
-                        if func is not None:
-                            args = entry.args
-                            entry.callback = None
-                            if args:
-                                func(*args)
-                            else:
-                                func()  # a call that CPython can inline: 20 ns of 300 (benchmarks/bench_callbacks.py)
-                            entry.args = None
-                    else:
-                        entry._run()
-                except BaseException as error:
-                    self._callback_failed(entry, error)
-            now = self._clock()
-            deadline = deadline or now + getswitchinterval()
-            if now >= deadline:
-                self._backlog = queue[-1] if queue else None
-                return
-
-    def _run_ranked(self) -> None:
-        """The batch when watchers of a priority are among the events: above 0, then the queue, then below 0."""
-        ranked = self._ranked = deque(sorted(self._ranked, key=_phases._urgency))
-        while ranked and ranked[0]._priority > 0:
-            watcher = ranked[0]
-            del ranked[0]
-            self._deliver(watcher)
-        self._run_queue()
-        for _ in range(len(ranked)):  # not those that come meanwhile
-            if ranked:
-                watcher = ranked[0]
-                del ranked[0]
-                self._deliver(watcher)
-
-    def _deliver(self, watcher: Watcher) -> None:
-        try:
-            watcher._run()
-        except BaseException as error:
-            self._callback_failed(watcher, error)
-
-    # -- errors -----------------------------------------------------------------------------------------------------
-
-    def _callback_failed(self, entry: Callback | Watcher, error: BaseException) -> None:
-        if isinstance(entry, Callback):
-            entry.args = None
-        elif entry._pending:  # an interrupt that came before the watcher could look: its event is still to be told
-            self._queue.appendleft(entry)
-        else:
-            entry._failed()
-        if isinstance(error, HubDestroyed):
-            self._drop_queued()
-            raise error
-        self.handle_error(entry, type(error), error, error.__traceback__)
-
-    def _drop_queued(self) -> None:
-        """A hub is being destroyed: callbacks that are queued are not called any more.
-
-        Events stay.  The loop may get another hub, and a watcher whose event was lost would be pending for ever.
-        """
-        queue = self._queue
-        for _ in range(len(queue)):  # not by iteration: another thread may append
-            entry = queue.popleft()
-            if isinstance(entry, Callback):
-                entry.stop()
-            else:
-                queue.append(entry)
-
-    def handle_error(
-        self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
-    ) -> None:
-        """Hand an exception to `error_handler`, or print it.  A handler that raises is printed, and the loop goes on.
-
-        Without a handler KeyboardInterrupt and SystemExit are not printed: `run` raises them.
-        """
-        handler = self.error_handler
-        if handler is None:
-            if not issubclass(type, Exception):
-                raise value
-            _print_exception(type, value, tb)
-            return
-        report: Any = getattr(handler, "handle_error", handler)  # a function will do, too
-        try:
-            report(context, type, value, tb)
-        except HubDestroyed:
-            raise
-        except Exception as error:
-            _print_exception(error.__class__, error, error.__traceback__)
-
     def _refuse(self, what: str, remedy: str = "") -> None:
         """Raise the error that says why `what` cannot be done here.
 
@@ -409,15 +299,3 @@ class Turn:
             f"cannot {what} of {self!r} from thread {get_ident():#x}: "
             f"it belongs to thread {abs(self._thread):#x}{advice}"
         )
-
-
-def _print_exception(kind: type[BaseException], value: BaseException, tb: TracebackType | None) -> None:
-    if sys.stderr is None:  # as under pythonw, or in a daemon: traceback would turn to stdout
-        return
-    # Imported here: it costs more than all of hub_loop, and most programs never print.
-    import traceback
-
-    try:
-        traceback.print_exception(kind, value, tb)
-    except Exception:
-        pass  # stderr itself is broken: there is nobody left to tell, and the loop must go on

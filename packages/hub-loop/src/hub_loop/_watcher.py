@@ -115,9 +115,8 @@ class Watcher:
             # Not by a method of the loop: between here and the queue there must be no call that an interrupt could end.
             self._pending = True
             if self._priority:
-                self.loop._ranked.append(self)
-            else:
-                self.loop._queue.append(self)
+                self.loop._ranked = True
+            self.loop._fired.append(self)
 
     def _run(self) -> None:
         """Deliver the event; called by the loop's batch.  What the callback raises is the batch's business."""
@@ -217,3 +216,8 @@ def _clamp(priority: int) -> int:
     if not isinstance(priority, int):
         raise TypeError(f"priority must be an integer from {MINPRI} to {MAXPRI}, or None, got {priority!r}")
     return max(MINPRI, min(MAXPRI, priority))
+
+
+def urgency(watcher: Watcher) -> int:
+    """The key by which watchers are sorted: higher priorities first."""
+    return -watcher._priority
