@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,12 +21,15 @@ from hub_loop.pollers import BOTH, EDGE, HANGUP, INVALID, LONGEST, choose, creat
 if TYPE_CHECKING:
     from hub_loop.pollers import Poller
 
-HERE = [name for name in ("epoll", "poll", "select") if name in supported()]
+HERE = [name for name in ("epoll", "poll", "select") if name in supported()] + ["kqueue"]
+EDGES = ("epoll", "kqueue")
 
 
 @pytest.fixture(params=HERE)
 def poller(request: pytest.FixtureRequest) -> Iterator[Poller]:
     """Each real back-end of this machine that the tests know how to provoke."""
+    if request.param == "kqueue":
+        request.getfixturevalue("kqueue_or_model")
     made = create(request.param)
     yield made
     made.close()
@@ -54,9 +56,9 @@ Pair = tuple[socket.socket, socket.socket]
 
 
 def test_every_backend_has_its_name_and_says_whether_it_knows_edges(poller: Poller) -> None:
-    assert poller.name in supported()
-    assert poller.edge is (poller.name == "epoll")
-    assert (poller.fileno() is None) is (poller.name != "epoll")
+    assert poller.name in HERE
+    assert poller.edge is (poller.name in EDGES)
+    assert (poller.fileno() is None) is (poller.name not in EDGES)
 
 
 def test_readiness_is_reported_as_long_as_it_lasts(poller: Poller, pair: Pair) -> None:
@@ -207,10 +209,10 @@ def test_regular_files_and_the_null_device_are_ready_or_cannot_be_polled(poller:
     for path in (str(tmp_path / "file"), "/dev/null"):
         fd = os.open(path, os.O_RDWR | os.O_CREAT)
         if poller.watch(fd, BOTH):
-            assert poller.name != "epoll"
+            assert poller.name not in EDGES
             assert poller.poll(0.0) == [(fd, BOTH)]
         else:
-            assert poller.name == "epoll"
+            assert poller.name in EDGES
             assert poller.poll(0.0) == []
         poller.forget(fd)
         os.close(fd)
@@ -413,6 +415,12 @@ def test_a_loop_that_is_told_of_an_fd_it_does_not_know_forgets_it(pair: Pair, po
     loop.destroy()
 
 
+@on_epoll
+def test_epoll_lets_errors_out_that_do_not_come_of_its_being_closed(poller: Poller) -> None:
+    with pytest.raises(ValueError, match="negative"):
+        poller.watch(-1, READ)
+
+
 # -- choosing ---------------------------------------------------------------------------------------------------------
 
 
@@ -421,125 +429,127 @@ def test_the_best_backend_comes_first() -> None:
     assert choose(None) in supported()
 
 
-# -- kqueue: against a fake of `select.kqueue` that keeps what it is asked ---------------------------------------------
+# -- kqueue: on the model of it, where the system has none (conftest.py) ----------------------------------------------
+
+on_kqueue = only("poller", ["kqueue"], indirect=True)
 
 
-class FakeKqueue:
-    """As much of `select.kqueue` as the back-end uses."""
+class Watched:
+    """Keeps what a kqueue is asked, and may refuse it."""
 
-    def __init__(self) -> None:
-        self.filters: dict[tuple[int, int], int] = {}
-        self.events: list[SimpleNamespace] = []
-        self.refuse: int = 0
+    def __init__(self, poller: kqueue.KqueuePoller) -> None:
+        self.asked: list[tuple[int, int, int]] = []
+        self.refuse = {"add": 0, "delete": 0}
         self.closed = False
+        self._inner, poller._kqueue = poller._kqueue, self
 
-        self.control: Any = self.control_filters
-
-    def control_filters(
-        self, changes: list[SimpleNamespace] | None, most: int, timeout: float | None = None
-    ) -> list[Any]:
+    def control(self, changes: list[Any] | None, most: int, timeout: float | None = None) -> list[Any]:
         for change in changes or ():
-            if self.refuse:
-                raise OSError(self.refuse, os.strerror(self.refuse))
-            if change.flags & KERNEL.KQ_EV_DELETE:
-                if (change.ident, change.filter) not in self.filters:
-                    raise OSError(errno.ENOENT, "not there")
-                del self.filters[change.ident, change.filter]
-            else:
-                self.filters[change.ident, change.filter] = change.flags
-        return self.events[:most]
-
-    def fileno(self) -> int:
-        return 99
+            self.asked.append((change.ident, change.filter, change.flags))
+            number = self.refuse["delete" if change.flags & kqueue._kernel.KQ_EV_DELETE else "add"]
+            if number:
+                raise OSError(number, os.strerror(number))
+            self._inner.control([change], 0)
+        found: list[Any] = self._inner.control(None, most, timeout) if most else []
+        return found
 
     def close(self) -> None:
-        self.closed = True
-        self.control = "{1:q}".format  # as the real one then does: raises ValueError, and not in a frame of Python
-
-
-KERNEL = SimpleNamespace(
-    kqueue=FakeKqueue,
-    kevent=lambda ident, filter, flags: SimpleNamespace(ident=ident, filter=filter, flags=flags),
-    KQ_FILTER_READ=-1,
-    KQ_FILTER_WRITE=-2,
-    KQ_EV_ADD=1,
-    KQ_EV_DELETE=2,
-    KQ_EV_CLEAR=0x20,
-    KQ_EV_EOF=0x8000,
-)
+        self._inner.close()
 
 
 @pytest.fixture
-def kqueue_poller(monkeypatch: pytest.MonkeyPatch) -> kqueue.KqueuePoller:
-    """The kqueue back-end on the fake."""
-    monkeypatch.setattr(kqueue, "_kernel", KERNEL)
-    made = create("kqueue")
-    assert isinstance(made, kqueue.KqueuePoller)
-    return made
+def watched(poller: Poller) -> Watched:
+    """What the poller of the test asks of its kqueue."""
+    assert isinstance(poller, kqueue.KqueuePoller)
+    return Watched(poller)
 
 
-def test_epoll_lets_errors_out_that_do_not_come_of_its_being_closed() -> None:
-    poller = create("epoll")
-    with pytest.raises(ValueError, match="negative"):
-        poller.watch(-1, READ)
-    poller.close()
+@on_kqueue
+def test_kqueue_asks_for_one_filter_per_direction(poller: Poller, watched: Watched, pair: Pair) -> None:
+    fd = pair[0].fileno()
+    read, write = kqueue._kernel.KQ_FILTER_READ, kqueue._kernel.KQ_FILTER_WRITE
+    add, clear, delete = kqueue._kernel.KQ_EV_ADD, kqueue._kernel.KQ_EV_CLEAR, kqueue._kernel.KQ_EV_DELETE
+    poller.watch(fd, READ | WRITE | EDGE)
+    assert watched.asked == [(fd, read, add | clear), (fd, write, add | clear)]
+    watched.asked.clear()
+    poller.watch(fd, WRITE)
+    assert watched.asked == [(fd, read, delete), (fd, write, delete), (fd, write, add)]
+    watched.asked.clear()
+    poller.forget(fd)
+    poller.forget(fd)
+    assert watched.asked == [(fd, write, delete)]
 
 
-def test_kqueue_asks_for_one_filter_per_direction(kqueue_poller: kqueue.KqueuePoller) -> None:
-    kernel = kqueue_poller._kqueue
-    assert kqueue_poller.watch(5, READ | WRITE | EDGE) is True
-    assert kernel.filters == {(5, -1): 0x21, (5, -2): 0x21}
-    kqueue_poller.watch(5, WRITE)
-    assert kernel.filters == {(5, -2): 1}
-    kqueue_poller.forget(5)
-    kqueue_poller.forget(5)
-    assert kernel.filters == {}
-    assert kqueue_poller.fileno() == 99
-    kqueue_poller.close()
-    assert kernel.closed
+@on_kqueue
+def test_kqueue_tells_the_end_of_reading_and_not_of_writing(poller: Poller, pair: Pair) -> None:
+    near, far = pair
+    poller.watch(near.fileno(), BOTH | EDGE)
+    poller.poll(0.0)
+    far.shutdown(socket.SHUT_WR)
+    [(_, events)] = poller.poll(0.0)
+    assert events & (READ | HANGUP) == READ | HANGUP
+    reader, writer = os.pipe()
+    poller.watch(writer, WRITE | EDGE)
+    poller.poll(0.0)
+    os.close(reader)
+    assert poller.poll(0.0) == [(writer, WRITE)]
+    poller.forget(writer)
+    os.close(writer)
 
 
-def test_kqueue_closed_watches_nothing_and_opened_again_is_as_new(kqueue_poller: kqueue.KqueuePoller) -> None:
-    kqueue_poller.watch(7, READ)
-    kqueue_poller.close()
-    assert kqueue_poller.watch(7, READ)
-    assert kqueue_poller.poll(None) == []
-    kqueue_poller.reopen()
-    assert kqueue_poller._kqueue.filters == {}
-    kqueue_poller.watch(7, READ)
-    assert kqueue_poller._kqueue.filters == {(7, KERNEL.KQ_FILTER_READ): KERNEL.KQ_EV_ADD}
-    kqueue_poller._kqueue.control = raise_value_error
-    with pytest.raises(ValueError, match="no such filter"):
-        kqueue_poller.watch(8, READ)
-    with pytest.raises(ValueError, match="no such filter"):
-        kqueue_poller.poll(0.0)
+@on_kqueue
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENODEV, errno.EPERM])
+def test_what_kqueue_cannot_poll_leaves_no_filter_behind(
+    poller: Poller, watched: Watched, pair: Pair, number: int
+) -> None:
+    fd = pair[0].fileno()
+    watched.refuse["add"] = number
+    assert poller.watch(fd, BOTH) is False
+    watched.refuse["add"] = 0
+    assert poller.poll(0.0) == []
+    assert poller.watch(fd, WRITE) is True
+    assert poller.poll(0.0) == [(fd, WRITE)]
 
 
-def raise_value_error(*args: object) -> None:
-    """What a kernel may say of an open kqueue."""
-    raise ValueError("no such filter")
-
-
-def test_kqueue_reports_each_fd_once_and_widens_the_end(kqueue_poller: kqueue.KqueuePoller) -> None:
-    event = KERNEL.kevent
-    kqueue_poller.watch(5, BOTH)
-    kqueue_poller.watch(6, READ)
-    kqueue_poller._kqueue.events = [event(5, -1, 0), event(6, -1, 0x8000), event(5, -2, 0)]
-    assert kqueue_poller.poll(None) == [(5, BOTH), (6, READ | HANGUP)]
-
-
-def test_kqueue_tells_what_it_cannot_poll_and_lets_other_errors_out(kqueue_poller: kqueue.KqueuePoller) -> None:
-    kernel = kqueue_poller._kqueue
-    kernel.refuse = errno.EINVAL
-    assert kqueue_poller.watch(5, READ) is False
-    kernel.refuse = errno.EBADF
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        kqueue_poller.watch(5, READ)
-    kernel.refuse = 0
-    kqueue_poller.watch(5, READ)
-    kernel.filters.clear()  # the fd was closed
-    kqueue_poller.forget(5)
-    kqueue_poller.watch(5, READ)
-    kernel.refuse = errno.EIO
+@on_kqueue
+def test_kqueue_lets_other_errors_out(poller: Poller, watched: Watched, pair: Pair) -> None:
+    fd = pair[0].fileno()
+    watched.refuse["add"] = errno.ENOMEM
+    with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
+        poller.watch(fd, READ)
+    watched.refuse["add"] = 0
+    poller.watch(fd, READ)
+    watched.refuse["delete"] = errno.EIO
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        kqueue_poller.forget(5)
+        poller.forget(fd)
+
+
+@on_kqueue
+def test_kqueue_lets_errors_out_that_do_not_come_of_its_being_closed(
+    poller: Poller, watched: Watched, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise ValueError("no such filter")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watched, "control", fail)
+        with pytest.raises(ValueError, match="no such filter"):
+            poller.watch(pair[0].fileno(), READ)
+        with pytest.raises(ValueError, match="no such filter"):
+            poller.poll(0.0)
+    assert poller.poll(0.0) == []
+
+
+@on_kqueue
+def test_a_closed_number_cannot_be_watched_by_kqueue(poller: Poller, pair: Pair) -> None:
+    number = pair[0].fileno()
+    pair[0].close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        poller.watch(number, READ)
+
+
+@on_kqueue
+def test_kqueue_tells_its_fd(poller: Poller) -> None:
+    number = poller.fileno()
+    assert number is not None
+    os.fstat(number)
