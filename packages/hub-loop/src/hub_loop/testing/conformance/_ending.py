@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hub_api import READ, WRITE, ILoopCore
-from hub_loop.testing.conformance._kit import Kind, LoopKit, Wire, all_of, in_thread, raised_by, turn
+from hub_loop.testing.conformance._kit import WHOLE, Kind, LoopKit, Wire, all_of, in_thread, raised_by, turn
 
 
 class Ending(LoopKit):
@@ -46,6 +46,14 @@ class Ending(LoopKit):
             "check": loop.check,
         }
         assert _answers(makers) == dict.fromkeys(makers, ValueError)
+
+    @pytest.mark.parametrize("kind", WHOLE)
+    def test_a_destroyed_loop_makes_no_watcher_of_the_whole_interface(self, loop: ILoopCore, kind: str) -> None:
+        whole = self.offering(loop, kind)
+        arguments: dict[str, tuple[object, ...]] = {"signal": (10,), "child": (1,), "stat": ("/",)}
+        loop.destroy()
+        with pytest.raises(ValueError):
+            getattr(whole, kind)(*arguments.get(kind, ()))
 
     def test_destroying_twice_is_fine(self, loop: ILoopCore) -> None:
         loop.destroy()
