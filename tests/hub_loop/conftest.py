@@ -11,20 +11,25 @@ import errno
 import os
 import select
 import signal
+import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub_loop import Loop
+from hub_loop import Loop, supported
+from hub_loop.pollers import create
 from hub_loop.testing import FakePoller
 from hub_loop.testing.conformance import Wire
 from hub_loop.testing.conformance._kit import MakeWire, WhenAsleep, calling_when_asleep
 from hub_loop.testing.conformance._signal_handlers import Interrupting, interrupting
+
+if TYPE_CHECKING:
+    from hub_loop.pollers import Poller
 
 __all__ = ["MakeWire", "Wire"]  # the other files name them for their annotations
 
@@ -237,3 +242,27 @@ def kqueue_or_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the kqueue back-end find a kqueue: the system's own, or the model."""
     if not hasattr(select, "kqueue"):
         monkeypatch.setattr("hub_loop.pollers.kqueue._kernel", KERNEL)
+
+
+# -- pollers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[*(name for name in supported() if name != "kqueue"), "kqueue"])
+def poller(request: pytest.FixtureRequest) -> Iterator[Poller]:
+    """Each real back-end of this machine that the tests know how to provoke."""
+    if request.param == "kqueue":
+        request.getfixturevalue("kqueue_or_model")
+    made = create(request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets that do not block."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    yield near, far
+    near.close()
+    far.close()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -15,14 +14,10 @@ from hub_loop.testing import FakePoller, ManualClock
 from hub_loop.testing.conformance import CoreConformance, LoopConformance, LoopKit, Priorities, Running, Wire
 from hub_loop.testing.conformance._kit import Child, in_child
 
-LACKS = tuple(name for name in ("fork", "stat") if not hasattr(Loop, name))
-
 
 @pytest.mark.skipif("epoll" not in supported(), reason="this system has no epoll")
 class TestEpoll(LoopConformance):
     """On epoll."""
-
-    lacks: ClassVar[Collection[str]] = LACKS
 
     def make_loop(self) -> Loop:
         return Loop("epoll")
@@ -32,8 +27,6 @@ class TestEpoll(LoopConformance):
 class TestPoll(LoopConformance):
     """On poll."""
 
-    lacks: ClassVar[Collection[str]] = LACKS
-
     def make_loop(self) -> Loop:
         return Loop("poll")
 
@@ -41,16 +34,12 @@ class TestPoll(LoopConformance):
 class TestSelect(LoopConformance):
     """On select."""
 
-    lacks: ClassVar[Collection[str]] = LACKS
-
     def make_loop(self) -> Loop:
         return Loop("select")
 
 
 class TestKqueue(LoopConformance):
     """On kqueue, where the system has it; elsewhere on a model of it."""
-
-    lacks: ClassVar[Collection[str]] = LACKS
 
     @pytest.fixture(autouse=True)
     def some_kqueue(self, kqueue_or_model: None) -> None:
@@ -64,8 +53,6 @@ class TestKqueue(LoopConformance):
 
 class TestFake(LoopConformance):
     """On the scripted poller, which moves a clock instead of sleeping; it asks the system about the loop's own fds."""
-
-    lacks: ClassVar[Collection[str]] = LACKS
 
     def make_loop(self) -> Loop:
         if self.clock is None:
@@ -90,8 +77,6 @@ class Wrapped:
 
 class TestWrapped(LoopConformance):
     """Around ours."""
-
-    lacks: ClassVar[Collection[str]] = LACKS
 
     def make_loop(self) -> ILoopCore:
         made: Any = Wrapped()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+import hub_loop
 from hub_loop import READ, Loop
 from hub_loop._watcher import Watcher
 from hub_loop.pollers import LONGEST
@@ -160,6 +161,9 @@ def test_an_interrupt_right_behind_the_poll_loses_no_edge(monkeypatch: pytest.Mo
     loop.destroy()
 
 
+_SOURCES = os.path.dirname(hub_loop.__file__)
+
+
 def interrupt_at(moment: int, func: Callable[[], object]) -> bool:
     """Call `func`, and have a KeyboardInterrupt arise at a moment of hub_loop's code; False if it has fewer moments.
 
@@ -173,7 +177,7 @@ def interrupt_at(moment: int, func: Callable[[], object]) -> bool:
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         nonlocal seen
         code = frame.f_code
-        if "/src/hub_loop/" not in code.co_filename and code.co_filename != signal.__file__:
+        if not code.co_filename.startswith(_SOURCES) and code.co_filename != signal.__file__:
             return
         caller = frame.f_back
         if code.co_name == "__del__" or (caller is not None and caller.f_code.co_name == "__del__"):

@@ -285,7 +285,7 @@ class Loop(Turn):
         if get_ident() != self._thread:
             self._refuse("sleep for it")
         self.sleeping = True  # before the look, as in the loop's own poll
-        return self._time_to_sleep() or 0.0
+        return self._time_to_sleep()
 
     def destroy(self) -> None:
         """Stop everything and give all file descriptors back.  Idempotent.

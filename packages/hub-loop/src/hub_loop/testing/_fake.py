@@ -228,6 +228,8 @@ class FakePoller:
     def reopen(self) -> None:
         """See `hub_loop.pollers.Poller.reopen`; the script goes on."""
         self.closed = False
+        if self._system is not None:
+            self._system.reopen()
 
     def __repr__(self) -> str:
         watched = ", ".join(map(str, self._interests)) or "nothing"

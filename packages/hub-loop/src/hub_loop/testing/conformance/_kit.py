@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 import pytest
@@ -100,17 +101,23 @@ class LoopKit:
 
     # -- watchers ---------------------------------------------------------------------------------------------------
 
-    @pytest.fixture(params=[*KINDS, "signal", "child"])
-    def kind(self, request: pytest.FixtureRequest, loop: ILoopCore, make_wire: MakeWire) -> Iterator[Kind]:
-        """Each kind of watcher whose event can be made to happen."""
-        yield from self._kind(request.param, loop, make_wire)
+    @pytest.fixture(params=[*KINDS, "signal", "child", "stat"])
+    def kind(
+        self, request: pytest.FixtureRequest, loop: ILoopCore, make_wire: MakeWire, tmp_path: Path
+    ) -> Iterator[Kind]:
+        """Each kind of watcher whose event can be made to happen here and now."""
+        if request.param == "stat" and self.clock is None:
+            pytest.skip("a stat watcher may look no oftener than every tenth of a second: asked where time is free")
+        yield from self._kind(request.param, loop, make_wire, tmp_path)
 
     @pytest.fixture(params=[*KINDS, *WHOLE])
-    def any_kind(self, request: pytest.FixtureRequest, loop: ILoopCore, make_wire: MakeWire) -> Iterator[Kind]:
-        """Each kind of watcher, those included whose event takes a fork or a file."""
-        yield from self._kind(request.param, loop, make_wire)
+    def any_kind(
+        self, request: pytest.FixtureRequest, loop: ILoopCore, make_wire: MakeWire, tmp_path: Path
+    ) -> Iterator[Kind]:
+        """Each kind of watcher, those included whose event takes a fork or time."""
+        yield from self._kind(request.param, loop, make_wire, tmp_path)
 
-    def _kind(self, name: str, loop: ILoopCore, make_wire: MakeWire) -> Iterator[Kind]:
+    def _kind(self, name: str, loop: ILoopCore, make_wire: MakeWire, folder: Path) -> Iterator[Kind]:
         if name == "timer":
             yield Kind(name, lambda **options: loop.timer(TICK, **options), self._wait_a_tick)
         elif name == "repeating":
@@ -132,8 +139,7 @@ class LoopKit:
         elif name == "fork":
             yield Kind(name, self.offering(loop, name).fork)
         elif name == "stat":
-            whole = self.offering(loop, name)
-            yield Kind(name, lambda **options: whole.stat("/nowhere/at/all", **options))
+            yield self._stat_kind(loop, folder / "watched")
         else:
             yield Kind(name, getattr(loop, name))  # its event happens in every turn
 
@@ -152,6 +158,16 @@ class LoopKit:
             )
         finally:
             signal.signal(signal.SIGUSR1, before)
+
+    def _stat_kind(self, loop: ILoopCore, path: Path) -> Kind:
+        whole = self.offering(loop, "stat")
+
+        def change(watcher: object) -> None:
+            with path.open("a") as file:
+                file.write("more")
+            self.pass_time(10.0)  # longer than the interval
+
+        return Kind("stat", lambda **options: whole.stat(str(path), **options), change)
 
     def _child_kind(self, loop: ILoopCore) -> Iterator[Kind]:
         whole = self.offering(loop, "child")
