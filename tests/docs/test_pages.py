@@ -13,9 +13,14 @@ ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| *(?P<name>[^|]*)\| *(?:`(?P<file>[\w/]+\.py)`)? *\| *`(?P<test>test_\w+)` *\|$", re.MULTILINE)
 
 
+KIT = ROOT / "packages/hub-loop/src/hub_loop/testing"
+"""The tests of the conformance kit are methods, in `conformance/` below this."""
+
+
 def names_of_tests(file: str) -> set[str]:
-    tree = ast.parse((ROOT / "tests" / file).read_text())
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    tree = ast.parse(((KIT if file.startswith("conformance/") else ROOT / "tests") / file).read_text())
+    bodies = [tree.body, *(node.body for node in tree.body if isinstance(node, ast.ClassDef))]
+    return {node.name for body in bodies for node in body if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,17 @@ def test_each_test_that_a_page_names_exists(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["hub_api", "hub_loop", "hub_core", "hub_threadpool", "hub_resolver", "greenlet_hub", "hub_loop.testing"]
+    "package",
+    [
+        "hub_api",
+        "hub_loop",
+        "hub_core",
+        "hub_threadpool",
+        "hub_resolver",
+        "greenlet_hub",
+        "hub_loop.testing",
+        "hub_loop.testing.conformance",
+    ],
 )
 def test_each_public_name_is_on_its_packages_page(package: str) -> None:
     page = (ROOT / "docs/reference" / f"{package.partition('.')[0].replace('_', '-')}.md").read_text()

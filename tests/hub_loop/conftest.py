@@ -1,110 +1,37 @@
-"""What the loop's tests add: wires (a pair of sockets on any poller), watchers of every kind, helpers inside a poll."""
+"""What the loop's tests add to the kit's: its wires and helpers for the fixture `loop`, and a model of kqueue.
+
+Rule: what any loop promises is tested by the kit (`hub_loop.testing.conformance`, run by test_conformance.py).  The
+other files here test what is ours alone: internals, texts, what a certain poller does, time to the very instant.
+"""
 
 from __future__ import annotations
 
 import _thread
 import errno
 import os
+import select
 import signal
 import socket
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub_api import READ, WRITE
-from hub_loop import Loop, _fork
-from hub_loop._watcher import Watcher
-from hub_loop.testing import FakePoller, ManualClock
+from hub_loop import Loop, supported
+from hub_loop.pollers import create
+from hub_loop.testing import FakePoller
+from hub_loop.testing.conformance import Wire
+from hub_loop.testing.conformance._kit import MakeWire, WhenAsleep, calling_when_asleep
+from hub_loop.testing.conformance._signal_handlers import Interrupting, interrupting
 
+if TYPE_CHECKING:
+    from hub_loop.pollers import Poller
 
-class Wire:
-    """Two connected sockets: the near end is what a loop watches; a fake poller is told of the far end."""
-
-    def __init__(self, fake: FakePoller | None, number: int | None = None) -> None:
-        self._fake = fake
-        near, far = socket.socketpair()
-        if far.fileno() == number:  # a number that was closed is free, and the system gives the lowest ones first
-            near, far = far, near
-        if number is not None and near.fileno() != number:
-            os.dup2(near.fileno(), number)
-            near.close()
-            near = socket.socket(fileno=number)
-        self._near, self._far = near, far
-        self.fd = near.fileno()
-        near.setblocking(False)
-        far.setblocking(False)
-        if fake is not None:
-            fake.replace(self.fd)
-            fake.make_ready(self.fd, WRITE)
-
-    def send(self, data: bytes = b"x") -> None:
-        """The far end sends: the near end becomes readable."""
-        self._far.send(data)
-        if self._fake is not None:
-            self._fake.make_ready(self.fd, READ)
-
-    def read(self, most: int = 1 << 20) -> bytes:
-        """Read at the near end what is there, or `most` bytes of it."""
-        data = self._near.recv(most)
-        if self._fake is not None and len(data) < most:
-            self._fake.drain(self.fd, READ)
-        return data
-
-    def fill(self) -> None:
-        """Send at the near end until nothing more goes in."""
-        try:
-            while True:
-                self._near.send(bytes(1 << 16))
-        except BlockingIOError:
-            pass
-        if self._fake is not None:
-            self._fake.drain(self.fd, WRITE)
-
-    def make_room(self) -> None:
-        """Read everything at the far end: the near end becomes writable."""
-        try:
-            while self._far.recv(1 << 20):
-                pass
-        except BlockingIOError:
-            pass
-        if self._fake is not None:
-            self._fake.make_ready(self.fd, WRITE)
-
-    def shut(self) -> None:
-        """The far end says that it will send no more."""
-        self._far.shutdown(socket.SHUT_WR)
-        if self._fake is not None:
-            self._fake.shut(self.fd)
-
-    def hang_up(self) -> None:
-        """The far end closes."""
-        self._far.close()
-        if self._fake is not None:
-            self._fake.hang_up(self.fd)
-
-    def close_near(self) -> None:
-        """Close the number that the loop watches."""
-        self._near.close()
-        if self._fake is not None:
-            self._fake.replace(self.fd)
-
-    def close(self) -> None:
-        """Close what is still open."""
-        self._near.close()
-        self._far.close()
-
-
-class MakeWire(Protocol):
-    """What the fixture `make_wire` gives; with a number, the near end takes that fd's place."""
-
-    def __call__(self, number: int | None = None) -> Wire: ...
+__all__ = ["MakeWire", "Wire"]  # the other files name them for their annotations
 
 
 @pytest.fixture
@@ -128,18 +55,17 @@ def wire(make_wire: MakeWire) -> Wire:
     return make_wire()
 
 
-@dataclass
-class Kind:
-    """One kind of watcher: how one is made, and how its event is made to happen."""
-
-    name: str
-    make: Callable[..., Watcher]
-    happen: Callable[[Watcher], object]
-    calm: Callable[[], object] = lambda: None
-    """Called after the callback by a user who does not want the same event again."""
+@pytest.fixture
+def from_thread(loop: Loop) -> Iterator[WhenAsleep]:
+    """Have another thread call a function as soon as the loop sleeps in its poll."""
+    with calling_when_asleep(loop) as when_asleep:
+        yield when_asleep
 
 
-KINDS = ["timer", "repeating", "io", "async", "prepare", "check", "idle", "signal", "child", "fork", "stat"]
+@pytest.fixture
+def from_signal_handler(loop: Loop) -> Interrupting:
+    """Within `with from_signal_handler(func)`, call a function once from a signal handler that interrupts the poll."""
+    return partial(interrupting, loop)
 
 
 @pytest.fixture
@@ -223,123 +149,120 @@ def end(pid: int) -> None:
         pass
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, loop: Loop, clock: ManualClock, make_wire: MakeWire, tmp_path: Path) -> Kind:
-    """Each kind of watcher."""
-
-    def wait(watcher: Watcher) -> None:
-        clock.advance(1.0)
-
-    def nothing(watcher: Watcher) -> None:
-        """It happens in every turn."""
-
-    if request.param == "timer":
-        return Kind("timer", lambda **options: loop.timer(1.0, **options), wait)
-    if request.param == "repeating":
-        return Kind("timer", lambda **options: loop.timer(1.0, 1.0, **options), wait)
-    if request.param == "io":
-        wire = make_wire()
-        return Kind(
-            "io", lambda **options: loop.io(wire.fd, READ, **options), lambda watcher: wire.send(), lambda: wire.read()
-        )
-    if request.param == "fork":
-
-        def as_in_a_child(watcher: Watcher) -> None:
-            loop._fork_state = _fork.RENEWED  # test_fork.py has real children
-
-        return Kind("fork", loop.fork, as_in_a_child)
-    if request.param == "stat":
-        path = tmp_path / "watched"
-
-        def change(watcher: Watcher) -> None:
-            with path.open("a") as file:
-                file.write("more")
-            clock.advance(10.0)  # longer than the interval, for the poller that knows nothing of inotify
-
-        return Kind("stat", lambda **options: loop.stat(path, **options), change)
-    if request.param == "async":
-        return Kind("async", loop.async_, lambda watcher: _send(watcher))
-    if request.param == "signal":
-        request.getfixturevalue("usr2")
-        return Kind(
-            "signal",
-            lambda **options: loop.signal(signal.SIGUSR2, **options),
-            lambda watcher: signal.raise_signal(signal.SIGUSR2),
-        )
-    if request.param == "child":
-        return _child_kind(loop, request.getfixturevalue("make_child")())
-    return Kind(request.param, getattr(loop, request.param), nothing)
+# -- kqueue, modelled -------------------------------------------------------------------------------------------------
 
 
-def _child_kind(loop: Loop, pid: int) -> Kind:
-    def make(priority: int | None = None, **options: bool) -> Watcher:
-        watcher = loop.child(pid, **options)
-        watcher.priority = priority  # `child` takes none
-        return watcher
+class KqueueModel:
+    """What `select.kqueue` does, as kqueue(2) of FreeBSD and macOS has it, by means of epoll.
 
-    return Kind("child", make, lambda watcher: end_and_tell(loop, pid))
+    READ and WRITE are two filters, each with a state of its own, so each has an epoll of its own.  EV_ADD of a filter
+    that is there updates it, and reports what is ready at that moment; EV_CLEAR reports changes; EV_DELETE of one that
+    is not there is ENOENT, of a closed number EBADF.  EV_EOF on READ says that the peer sends no more, on WRITE that
+    nobody will read.  What cannot be polled is EINVAL.  Not modelled: a filter belongs to the number, so that a dup
+    does not keep it (our loop tells the poller before an fd is closed); a regular file is ready for READ unless it is
+    at its end (our back-end does not ask about regular files).
+    """
 
+    def __init__(self) -> None:
+        self._filters = {kind: select.epoll() for kind in (KERNEL.KQ_FILTER_READ, KERNEL.KQ_FILTER_WRITE)}
+        self._both = select.epoll()
+        self.closed = False
+        self.control: Any = self._control
+        for one in self._filters.values():
+            self._both.register(one.fileno(), select.EPOLLIN)
 
-def end_and_tell(loop: Loop, pid: int) -> None:
-    """Kill a child; a fake poller is told that its pidfd, if it has one, is readable."""
-    end(pid)
-    sentinel = loop._sentinels.get(pid)
-    if isinstance(loop._poller, FakePoller) and sentinel is not None and sentinel._fd >= 0:
-        loop._poller.make_ready(sentinel._fd, READ)
+    def _control(self, changes: Any, most: int, timeout: float | None = None) -> list[Any]:
+        for change in changes or ():
+            self._change(change)
+        end = None if timeout is None else time.monotonic() + timeout
+        while most:
+            found = self._look(most)
+            left = None if end is None else max(end - time.monotonic(), 0.0)
+            if found or left == 0.0:
+                return found
+            self._both.poll(left)
+        return []
 
-
-def _send(watcher: Any) -> None:
-    watcher.send()
-
-
-@pytest.fixture
-def from_thread(loop: Loop) -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Have another thread call a function as soon as the loop sleeps in its poll."""
-    threads: list[threading.Thread] = []
-
-    def when_asleep(func: Callable[[], object]) -> None:
-        def wait_and_call() -> None:
-            while not loop.sleeping:
-                time.sleep(0)  # only gives way: the loop's thread needs the interpreter to get there
-            func()
-
-        threads.append(threading.Thread(target=wait_and_call))
-        threads[-1].start()
-
-    yield when_asleep
-    for thread in threads:
-        thread.join()
-
-
-@pytest.fixture
-def from_signal_handler(loop: Loop) -> Callable[[Callable[[], object]], AbstractContextManager[None]]:
-    """Within `with from_signal_handler(func)`, call a function once from a signal handler that interrupts the poll."""
-
-    @contextmanager
-    def handling(func: Callable[[], object]) -> Iterator[None]:
-        done = threading.Event()
-        main = threading.get_ident()
-
-        def handler(signum: int, frame: object) -> None:
-            if not done.is_set():
-                done.set()
-                func()
-
-        def send() -> None:
-            # Again and again: a signal between the last look of the interpreter and the system call is not seen.
-            while not done.is_set():
-                if loop.sleeping:
-                    signal.pthread_kill(main, signal.SIGUSR1)
-                done.wait(0.001)
-
-        before = signal.signal(signal.SIGUSR1, handler)
-        sender = threading.Thread(target=send)
-        sender.start()
+    def _change(self, change: Any) -> None:
+        poller, fd = self._filters[change.filter], change.ident
+        mask = select.EPOLLOUT
+        if change.filter == KERNEL.KQ_FILTER_READ:
+            mask = select.EPOLLIN | select.EPOLLRDHUP
+        if change.flags & KERNEL.KQ_EV_CLEAR:
+            mask |= select.EPOLLET
+        deleting = bool(change.flags & KERNEL.KQ_EV_DELETE)
         try:
-            yield
-        finally:
-            done.set()
-            sender.join()
-            signal.signal(signal.SIGUSR1, before)
+            if deleting:
+                poller.unregister(fd)
+            else:
+                self._add(poller, fd, mask)
+        except PermissionError:  # what epoll says of all that it does not poll
+            number = errno.ENOENT if deleting else errno.EINVAL
+            raise OSError(number, os.strerror(number)) from None
 
-    return handling
+    @staticmethod
+    def _add(poller: select.epoll, fd: int, mask: int) -> None:
+        try:
+            poller.register(fd, mask)
+        except FileExistsError:
+            poller.modify(fd, mask)
+
+    def _look(self, most: int) -> list[Any]:
+        found: list[Any] = []
+        for kind, poller in self._filters.items():
+            ends = select.EPOLLHUP | select.EPOLLERR | (select.EPOLLRDHUP if kind == KERNEL.KQ_FILTER_READ else 0)
+            for fd, mask in poller.poll(0.0, most):
+                found.append(KERNEL.kevent(fd, kind, KERNEL.KQ_EV_ADD | (KERNEL.KQ_EV_EOF if mask & ends else 0)))
+        return found[:most]
+
+    def fileno(self) -> int:
+        return self._both.fileno()
+
+    def close(self) -> None:
+        self.closed = True
+        self.control = "{1:q}".format  # as the real one then does: raises ValueError, and not in a frame of Python
+        for one in (self._both, *self._filters.values()):
+            one.close()
+
+
+KERNEL = SimpleNamespace(
+    kqueue=KqueueModel,
+    kevent=lambda ident, filter, flags: SimpleNamespace(ident=ident, filter=filter, flags=flags),
+    KQ_FILTER_READ=-1,
+    KQ_FILTER_WRITE=-2,
+    KQ_EV_ADD=1,
+    KQ_EV_DELETE=2,
+    KQ_EV_CLEAR=0x20,
+    KQ_EV_EOF=0x8000,
+)
+
+
+@pytest.fixture
+def kqueue_or_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the kqueue back-end find a kqueue: the system's own, or the model."""
+    if not hasattr(select, "kqueue"):
+        monkeypatch.setattr("hub_loop.pollers.kqueue._kernel", KERNEL)
+
+
+# -- pollers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[*(name for name in supported() if name != "kqueue"), "kqueue"])
+def poller(request: pytest.FixtureRequest) -> Iterator[Poller]:
+    """Each real back-end of this machine that the tests know how to provoke."""
+    if request.param == "kqueue":
+        request.getfixturevalue("kqueue_or_model")
+    made = create(request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected sockets that do not block."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    far.setblocking(False)
+    yield near, far
+    near.close()
+    far.close()

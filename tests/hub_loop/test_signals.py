@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import FrameType
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from hub_loop import READ, WRITE, Loop
+import hub_loop
+from hub_loop import READ, Loop
 from hub_loop._watcher import Watcher
 from hub_loop.pollers import LONGEST
 from hub_loop.testing import FakePoller, ManualClock, active_watchers
@@ -33,143 +33,6 @@ Handling = Callable[[Callable[[], object]], AbstractContextManager[None]]
 on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
 on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
 on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-
-
-@on_real_ones
-def test_a_callback_queued_by_a_signal_handler_ends_the_poll(loop: Loop, from_signal_handler: Handling) -> None:
-    ran: list[str] = []
-    loop.ref()
-    with from_signal_handler(lambda: loop.run_callback(ran.append, "queued")):
-        loop.run(once=True)
-    loop.unref()
-    assert ran == ["queued"]
-
-
-@on_real_ones
-def test_a_threadsafe_callback_queued_by_a_signal_handler_ends_the_poll(
-    loop: Loop, from_signal_handler: Handling
-) -> None:
-    ran: list[str] = []
-    loop.ref()
-    with from_signal_handler(lambda: loop.run_callback_threadsafe(ran.append, "queued")):
-        loop.run(once=True)
-    loop.unref()
-    assert ran == ["queued"]
-
-
-@on_real_ones
-def test_a_timer_started_by_a_signal_handler_is_in_time(loop: Loop, from_signal_handler: Handling) -> None:
-    fired: list[str] = []
-    timer = loop.timer(0.001)
-    loop.ref()
-    with from_signal_handler(lambda: timer.start(fired.append, "fired")):
-        while not fired:
-            loop.run(once=True)
-    loop.unref()
-    assert fired == ["fired"]
-
-
-@on_real_ones
-def test_an_io_watcher_started_by_a_signal_handler_is_called(
-    loop: Loop, wire: Wire, from_signal_handler: Handling
-) -> None:
-    called: list[str] = []
-    loop.ref()
-    with loop.io(wire.fd, WRITE) as writer, from_signal_handler(lambda: writer.start(called.append, "writable")):
-        while not called:
-            loop.run(once=True)
-    loop.unref()
-    assert called == ["writable"]
-
-
-@on_real_ones
-def test_an_idle_watcher_started_by_a_signal_handler_ends_the_poll(loop: Loop, from_signal_handler: Handling) -> None:
-    called: list[str] = []
-    loop.ref()
-    with loop.idle() as idle, from_signal_handler(lambda: idle.start(called.append, "idle")):
-        while not called:
-            loop.run(once=True)
-    loop.unref()
-
-
-@on_real_ones
-def test_an_async_watcher_can_be_sent_to_by_a_signal_handler(loop: Loop, from_signal_handler: Handling) -> None:
-    called: list[str] = []
-    with loop.async_() as watcher:
-        watcher.start(called.append, "sent")
-        with from_signal_handler(watcher.send):
-            loop.run(once=True)
-    assert called == ["sent"]
-
-
-@on_real_ones
-def test_a_signal_handler_that_does_nothing_to_the_loop_does_not_end_the_poll(
-    loop: Loop, wire: Wire, from_signal_handler: Handling
-) -> None:
-    handled: list[str] = []
-    sender = threading.Thread(target=wire.send)
-    with loop.io(wire.fd, READ) as reader:
-        reader.start(wire.read)
-
-        def note() -> None:
-            handled.append("handled")
-            sender.start()  # only this ends the poll
-
-        with from_signal_handler(note):
-            loop.run(once=True)
-    sender.join()
-    assert handled == ["handled"]
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-@on_real_ones
-def test_a_keyboard_interrupt_leaves_run_out_of_the_poll(loop: Loop, from_signal_handler: Handling) -> None:
-    loop.ref()
-    with from_signal_handler(interrupt), pytest.raises(KeyboardInterrupt):
-        loop.run()
-    assert not loop.sleeping
-    loop.unref()
-    ran: list[str] = []
-    loop.run_callback(ran.append, "usable")
-    loop.run()
-    assert ran == ["usable"]
-
-
-@on_real_ones
-def test_with_a_handler_a_keyboard_interrupt_out_of_the_poll_is_reported_for_the_loop_itself(
-    loop: Loop, from_signal_handler: Handling
-) -> None:
-    seen: list[tuple[object, type[BaseException]]] = []
-
-    class Handler:
-        def handle_error(self, context: object, type: type[BaseException], value: BaseException, tb: object, /) -> None:
-            seen.append((context, type))
-            loop.break_()
-
-    loop.error_handler = Handler()
-    loop.ref()
-    with from_signal_handler(interrupt):
-        assert loop.run() is True
-    loop.unref()
-    assert seen == [(None, KeyboardInterrupt)]
-
-
-@on_fake
-def test_ctrl_c_is_noticed_in_a_callback(loop: Loop) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    ran: list[str] = []
-    try:
-        loop.run_callback(signal.raise_signal, signal.SIGINT)
-        loop.run_callback(ran.append, "next")
-        with pytest.raises(KeyboardInterrupt):
-            loop.run()
-        loop.run()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert ran == ["next"]
 
 
 # -- the same inside a fake poll, where nothing is left to chance -----------------------------------------------------
@@ -298,6 +161,9 @@ def test_an_interrupt_right_behind_the_poll_loses_no_edge(monkeypatch: pytest.Mo
     loop.destroy()
 
 
+_SOURCES = os.path.dirname(hub_loop.__file__)
+
+
 def interrupt_at(moment: int, func: Callable[[], object]) -> bool:
     """Call `func`, and have a KeyboardInterrupt arise at a moment of hub_loop's code; False if it has fewer moments.
 
@@ -311,7 +177,7 @@ def interrupt_at(moment: int, func: Callable[[], object]) -> bool:
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         nonlocal seen
         code = frame.f_code
-        if "/src/hub_loop/" not in code.co_filename and code.co_filename != signal.__file__:
+        if not code.co_filename.startswith(_SOURCES) and code.co_filename != signal.__file__:
             return
         caller = frame.f_back
         if code.co_name == "__del__" or (caller is not None and caller.f_code.co_name == "__del__"):

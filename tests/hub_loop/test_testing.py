@@ -325,6 +325,33 @@ def test_a_poller_that_watches_nothing_has_no_wake_fd() -> None:
     assert FakePoller(ManualClock()).poll(1.0) == []
 
 
+# -- real fds ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("edge", [True, False])
+def test_an_fd_that_the_script_has_not_named_is_a_real_one_if_asked_for(edge: bool, wake_fd: int) -> None:
+    made = FakePoller(ManualClock(), edge=edge, real_fds=True, wait_for_threads=30.0)
+    made.watch(wake_fd, READ)
+    reader, writer = os.pipe()
+    scripted, other = os.pipe()
+    made.make_ready(scripted, READ)
+    assert made.watch(reader, READ) is True
+    assert made.watch(scripted, READ) is True
+    assert made.poll(0.0) == [(scripted, READ)]
+    os.write(writer, b"x")
+    assert sorted(made.poll(None)) == sorted([(reader, READ), (scripted, READ)])
+    made.drain(scripted)
+    made.forget(reader)
+    assert made.poll(5.0) == []
+    made.watch(reader, READ)
+    assert made.poll(None) == [(reader, READ)]
+    os.eventfd_write(wake_fd, 1)
+    assert sorted(made.poll(0.0)) == sorted([(reader, READ), (wake_fd, READ)])
+    made.close()
+    for fd in (reader, writer, scripted, other):
+        os.close(fd)
+
+
 # -- active watchers --------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ is not woken lasts an hour.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -18,44 +17,6 @@ from hub_loop.pollers import create
 from hub_loop.testing import FakePoller, ManualClock
 
 WhenAsleep = Callable[[Callable[[], object]], None]
-
-
-def test_a_callback_from_another_thread_ends_a_blocking_poll(loop: Loop, from_thread: WhenAsleep) -> None:
-    ran_in: list[int] = []
-    loop.ref()
-    from_thread(lambda: loop.run_callback_threadsafe(lambda: ran_in.append(threading.get_ident())))
-    loop.run(once=True)
-    loop.unref()
-    assert ran_in == [threading.get_ident()]
-
-
-def test_callbacks_from_another_thread_run_in_the_order_they_were_posted(loop: Loop) -> None:
-    ran: list[int] = []
-
-    def post() -> None:
-        for number in range(1000):
-            loop.run_callback_threadsafe(ran.append, number)
-
-    thread = threading.Thread(target=post)
-    thread.start()
-    thread.join()
-    assert loop.pendingcnt == 1000
-    assert loop.run() is False
-    assert ran == list(range(1000))
-
-
-def test_a_callback_from_another_thread_can_be_stopped_before_it_runs(loop: Loop) -> None:
-    callback = loop.run_callback_threadsafe(print, "never")
-    assert callback.pending
-    callback.stop()
-    assert loop.run() is False
-
-
-def test_wakeup_ends_a_blocking_poll(loop: Loop, from_thread: WhenAsleep) -> None:
-    loop.ref()
-    from_thread(loop.wakeup)
-    assert loop.run(once=True) is True
-    loop.unref()
 
 
 def test_a_wakeup_before_the_poll_makes_it_not_block_and_only_that_one(loop: Loop, clock: ManualClock) -> None:
@@ -73,97 +34,6 @@ def test_many_wakeups_before_a_poll_are_one(loop: Loop) -> None:
         loop.wakeup()
     assert loop.run() is False
     assert loop._poller.poll(0.0) == []
-
-
-def test_an_async_watcher_calls_back_in_the_loops_thread_after_send_from_another(
-    loop: Loop, from_thread: WhenAsleep
-) -> None:
-    ran_in: list[int] = []
-    with loop.async_() as watcher:
-        watcher.start(lambda: ran_in.append(threading.get_ident()))
-        from_thread(watcher.send)
-        loop.run(once=True)
-        assert ran_in == [threading.get_ident()]
-
-
-def test_sends_before_the_callback_count_as_one(loop: Loop) -> None:
-    called: list[str] = []
-    with loop.async_() as watcher:
-        watcher.start(called.append, "sent")
-        assert not watcher.pending
-        watcher.send()
-        watcher.send_ignoring_arg("ignored")
-        watcher.send()
-        assert watcher.pending
-        loop.run(nowait=True)
-        assert called == ["sent"]
-        assert not watcher.pending
-        watcher.send()
-        loop.run(nowait=True)
-        assert called == ["sent", "sent"]
-
-
-def test_a_send_in_the_callback_is_a_new_event(loop: Loop) -> None:
-    called: list[int] = []
-    with loop.async_() as watcher:
-
-        def again() -> None:
-            called.append(len(called))
-            if len(called) < 3:
-                watcher.send()
-
-        watcher.start(again)
-        watcher.send()
-        for _ in range(5):
-            loop.run(nowait=True)
-        assert called == [0, 1, 2]
-
-
-def test_a_send_before_start_is_lost(loop: Loop) -> None:
-    with loop.async_() as watcher:
-        watcher.send()
-        loop.run(nowait=True)
-        watcher.start(print, "never")
-        loop.run(nowait=True)
-
-
-def test_a_send_dropped_by_stop_does_not_come_after_the_next_start(loop: Loop) -> None:
-    called: list[str] = []
-    with loop.async_() as watcher:
-        watcher.start(called.append, "old")
-        watcher.send()
-        watcher.stop()
-        assert not watcher.pending
-        watcher.start(called.append, "new")
-        loop.run(nowait=True)
-        assert called == []
-        watcher.send()
-        loop.run(nowait=True)
-        assert called == ["new"]
-
-
-def test_a_send_after_a_stop_and_a_start_is_delivered_once(loop: Loop) -> None:
-    called: list[str] = []
-    with loop.async_() as watcher:
-        watcher.start(called.append, "old")
-        watcher.send()
-        watcher.stop()
-        watcher.start(called.append, "new")
-        watcher.send()
-        for _ in range(3):
-            loop.run(nowait=True)
-        assert called == ["new"]
-
-
-def test_a_send_to_a_closed_watcher_or_a_destroyed_loop_is_an_error(loop: Loop) -> None:
-    closed, open_one = loop.async_(), loop.async_()
-    closed.close()
-    with pytest.raises(ValueError, match=r"cannot send to <async at .* closed>: it was closed"):
-        closed.send()
-    loop.destroy()
-    with pytest.raises(ValueError, match="operation on destroyed loop"):
-        open_one.send()
-    open_one.close()
 
 
 def test_waking_a_destroyed_loop_writes_nowhere(loop: Loop) -> None:

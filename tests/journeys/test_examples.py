@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import os
 import re
 import resource
+import runpy
+import select
 import shutil
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hub_loop import Loop
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TESTED = {"hello_http.py", "echo.py", "thread_to_greenlet.py"}
+TESTED = {"hello_http.py", "echo.py", "thread_to_greenlet.py", "guest_of_asyncio.py", "guest_of_tk.py"}
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
 POLLERS = ["epoll", "poll", "select"]
@@ -205,3 +213,86 @@ def test_the_thread_example_hears_from_each_thread_and_ticks_meanwhile() -> None
     ticks = re.search(r"; (\d+) ticks", lines[-1])
     assert ticks
     assert int(ticks[1]) > 0
+
+
+# -- guests ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poller", POLLERS)
+def test_a_guest_of_asyncio_and_its_host_both_go_on(poller: str) -> None:
+    command = [sys.executable, str(EXAMPLES / "guest_of_asyncio.py")]
+    environment = {**os.environ, "HUB_LOOP_BACKEND": poller}
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True, env=environment)
+    assert ran.stderr == ""
+    lines = ran.stdout.splitlines()
+    assert sorted(lines) == sorted(
+        ["the guest: posted by a thread"]
+        + [f"the {who}: {number}" for who in ("guest", "host") for number in (1, 2, 3)]
+    )
+    for who in ("guest", "host"):
+        assert [line for line in lines if re.match(rf"the {who}: \d", line)] == [f"the {who}: {n}" for n in (1, 2, 3)]
+
+
+class Window:
+    """A stand-in for `tkinter.Tk`: the calls that the example makes, on `select`, for machines without a display."""
+
+    def __init__(self, filehandlers: bool) -> None:
+        self.tk = self if filehandlers else object()
+        self._handlers: dict[int, Callable[[int, int], object]] = {}
+        self._timers: dict[str, tuple[float, Callable[[], object]]] = {}
+        self._names = itertools.count()
+        self._quit = False
+
+    def after(self, ms: int, func: Any = None) -> str:
+        name = f"after#{next(self._names)}"
+        self._timers[name] = (time.monotonic() + ms / 1000, func)
+        return name
+
+    def after_cancel(self, id: str) -> None:
+        self._timers.pop(id, None)
+
+    def createfilehandler(self, fd: int, mask: int, func: Callable[[int, int], object]) -> None:
+        self._handlers[fd] = func
+
+    def deletefilehandler(self, fd: int) -> None:
+        del self._handlers[fd]
+
+    def quit(self) -> None:
+        self._quit = True
+
+    def mainloop(self) -> None:
+        while not self._quit:
+            due = min((when for when, _ in self._timers.values()), default=None)
+            ready, _, _ = select.select([*self._handlers], [], [], due and max(due - time.monotonic(), 0.0))
+            for fd in ready:
+                self._handlers[fd](fd, 2)
+            for name, (when, func) in list(self._timers.items()):
+                if name in self._timers and when <= time.monotonic():
+                    del self._timers[name]
+                    func()
+
+
+@pytest.mark.parametrize("filehandlers", [True, False])
+@pytest.mark.parametrize("poller", POLLERS)
+def test_a_guest_of_tk_counts_in_a_stand_in_for_a_window(poller: str, filehandlers: bool) -> None:
+    # Not Tk itself: that is the next test, where there is a display.  Here the host's two calls are played.
+    example = runpy.run_path(str(EXAMPLES / "guest_of_tk.py"))
+    window, loop, shown = Window(filehandlers), Loop(poller, default=False), list[str]()
+    example["count"](loop, shown.append, 0.3)
+    example["Guest"](loop, window)
+    loop.run_callback(shown.append, "by a callback")
+    poster = threading.Thread(target=loop.run_callback_threadsafe, args=(shown.append, "by a thread"))
+    poster.start()
+    window.mainloop()
+    poster.join()
+    loop.destroy()
+    assert [text for text in shown if text.endswith(" s")] == ["0.0 s", "0.1 s", "0.2 s", "0.3 s"]
+    assert {"by a callback", "by a thread"} < set(shown)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("_tkinter") is None, reason="this Python has no tkinter")
+@pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="there is no X server to run: install xvfb")
+def test_a_guest_of_tk_counts_in_a_window() -> None:
+    command = ["xvfb-run", "-a", sys.executable, str(EXAMPLES / "guest_of_tk.py"), "0.3"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    assert ran.stdout.splitlines() == ["0.0 s", "0.1 s", "0.2 s", "0.3 s"], ran.stderr

@@ -281,6 +281,18 @@ class Loop(Turn):
         if self._thread:
             _fork.reinit(self)
 
+    def poll_elsewhere(self) -> float:
+        """Leave the sleeping to a host: say for how many seconds it may sleep at most before it gives this loop a turn.
+
+        For a loop that is a guest in another one (docs/howto/write-your-own-loop.md).  Call it after each
+        `run(nowait=True)` that has said that something is left.  The loop then counts as sleeping: what is started or
+        posted makes `fileno` ready, so a host that polls that misses nothing; one that cannot must look in by itself.
+        """
+        if get_ident() != self._thread:
+            self._refuse("sleep for it")
+        self.sleeping = True  # before the look, as in the loop's own poll
+        return self._time_to_sleep()
+
     def destroy(self) -> None:
         """Stop everything and give all file descriptors back.  Idempotent.
 

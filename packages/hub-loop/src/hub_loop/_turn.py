@@ -119,6 +119,7 @@ class Turn(Batch):
         if self._running:
             raise RuntimeError(f"{self!r} is running already; a callback cannot run it again")
         self._running, self._broken = True, False
+        self.sleeping = False  # it may have slept in a host's poll: see Loop.poll_elsewhere
         try:
             # `_anything_left`, written out: 0.3 us of a turn (benchmarks/bench_http.py).
             while (

@@ -1,17 +1,23 @@
 """The kqueue back-end (macOS and the BSDs).
 
-Written to the same duties as the others; it cannot be run on Linux, where this project's tests run, and no more is
-claimed.
+Written to the same duties as the others.  On Linux, where this project's tests run, they play it against a model of
+kqueue that stands on epoll (tests/hub_loop/conftest.py); no more is claimed.
 
-READ and WRITE are two filters, each with a state of its own; EV_CLEAR makes a filter edge-triggered, EV_EOF says that
-the peer has closed its side.  As with epoll a filter goes when the last number of the file is closed, and adding one
-again updates it.  A forked child does not inherit a kqueue (man 2 kqueue).
+- READ and WRITE are two filters, each with a state of its own; EV_CLEAR makes a filter edge-triggered.
+- A filter belongs to the number and goes when that is closed; adding one again updates it.
+- EV_EOF on READ says that the peer sends no more.  On WRITE it says that nobody will read, or that we have shut our own
+  side ourselves: then there may be more to read, so it is no HANGUP.
+- Of a list of changes those before the one that is refused are made.
+- A regular file is not ready for READ at its end (FreeBSD), or refused (macOS for WRITE): so it is not asked about.
+- A forked child does not inherit a kqueue (man 2 kqueue).
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import select
+import stat
 from types import SimpleNamespace
 
 from hub_api import READ, WRITE
@@ -42,19 +48,23 @@ class KqueuePoller:
 
     def watch(self, fd: int, interest: int) -> bool:
         self.forget(fd)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return False
         how = _kernel.KQ_EV_ADD | (_kernel.KQ_EV_CLEAR if interest & EDGE else 0)
         changes = [_kernel.kevent(fd, kind, how) for kind in self._filters(interest)]
+        self._armed[fd] = interest
         try:
             self._kqueue.control(changes, 0)
         except OSError as error:
+            self.forget(fd)
             if error.errno in (errno.EINVAL, errno.ENODEV, errno.EPERM):
                 return False
             raise
         except ValueError:
+            del self._armed[fd]
             if self._kqueue.closed:
                 return True
             raise
-        self._armed[fd] = interest
         return True
 
     def forget(self, fd: int) -> None:
@@ -74,9 +84,9 @@ class KqueuePoller:
                 return []
             raise
         for event in reported:
-            events = READ if event.filter == _kernel.KQ_FILTER_READ else WRITE
-            if event.flags & _kernel.KQ_EV_EOF:
-                events |= HANGUP
+            events = WRITE
+            if event.filter == _kernel.KQ_FILTER_READ:
+                events = READ | HANGUP if event.flags & _kernel.KQ_EV_EOF else READ
             found[event.ident] = found.get(event.ident, 0) | events
         return list(found.items())
 

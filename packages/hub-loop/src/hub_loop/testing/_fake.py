@@ -1,4 +1,4 @@
-"""For tests: a clock that is moved by hand, a poller that follows a script, and a look at what is still active.
+"""A clock that is moved by hand, a poller that follows a script, and a look at what is still active.
 
 Receives: the script (`make_ready`, `drain`, `hang_up`, ...) from a test.  Gives: what a kernel would report.
 
@@ -11,6 +11,7 @@ Receives: the script (`make_ready`, `drain`, `hang_up`, ...) from a test.  Gives
 Rule 1: nothing here sleeps.  A poll that finds nothing moves the clock to its end; one that could never end raises.
 Rule 2: the script speaks of numbers, but a loop's watchers check that theirs is open: give them real ones.
 Rule 3: the loop's wake fd is the real one, so other threads and signal handlers reach a loop on a fake poller as ever.
+With `real_fds` so is every fd that the script has not named: those that a loop opens for itself, a test's pipes.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from itertools import count
 from hub_api import READ
 from hub_loop._loop import Loop
 from hub_loop._watcher import Watcher
-from hub_loop.pollers import BOTH, EDGE, HANGUP, INVALID, LONGEST
+from hub_loop.pollers import BOTH, EDGE, HANGUP, INVALID, LONGEST, create, supported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVarTuple
 
-    Ts = TypeVarTuple("Ts")
+    from hub_loop.pollers import Poller
 
-__all__ = ["FakePoller", "ManualClock", "NothingCanHappen", "active_watchers"]
+    Ts = TypeVarTuple("Ts")
 
 _PATIENCE = 10_000  # empty polls of LONGEST seconds, one after the other: more than a year of the clock's time
 
@@ -89,14 +90,17 @@ class FakePoller:
     silent until more comes; a hang-up is reported whether asked for or not.  With `edge=False` it knows no EDGE.
 
     `clock` is moved instead of sleeping.  `wait_for_threads` is how many seconds, of real time, a poll that nothing
-    else would end waits for another thread to wake the loop; only tests with threads need it.
+    else would end waits for another thread to wake the loop; only tests with threads need it.  With `real_fds` the
+    system is asked about fds that the script has not named before they are watched; such a poll waits for them, too.
 
     Call from: the loop's thread.  It serves one loop: the first fd that is watched is taken for that loop's wake fd.
     """
 
     name = "fake"
 
-    def __init__(self, clock: ManualClock, *, edge: bool = True, wait_for_threads: float = 0.0) -> None:
+    def __init__(
+        self, clock: ManualClock, *, edge: bool = True, wait_for_threads: float = 0.0, real_fds: bool = False
+    ) -> None:
         self.clock = clock
         self.edge = edge
         self.wait_for_threads = wait_for_threads
@@ -113,6 +117,7 @@ class FakePoller:
         self._visits: deque[Callable[[], object]] = deque()
         self._wake_fd = -1
         self._silence = 0
+        self._system: Poller | None = create(supported()[0] if edge else "select") if real_fds else None
 
     # -- the script -------------------------------------------------------------------------------------------------
 
@@ -162,7 +167,9 @@ class FakePoller:
             raise ValueError(f"fd {fd} was watched with EDGE, but this poller has edge=False")
         if self._wake_fd < 0:
             self._wake_fd = fd
-            return True
+            return self._system is None or self._system.watch(fd, READ)
+        if self._system is not None and fd not in self._files:
+            return self._system.watch(fd, interest)
         file = self._file(fd)
         if file.invalid:
             raise OSError(errno.EBADF, f"{os.strerror(errno.EBADF)}: fd {fd}")
@@ -176,6 +183,8 @@ class FakePoller:
         """See `hub_loop.pollers.Poller.forget`."""
         self._interests.pop(fd, None)
         self._listed.pop(fd, None)
+        if self._system is not None:
+            self._system.forget(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """See `hub_loop.pollers.Poller.poll`; takes no time but the clock's."""
@@ -213,10 +222,14 @@ class FakePoller:
         self._wake_fd = -1
         self._interests.clear()
         self._listed.clear()
+        if self._system is not None:
+            self._system.close()
 
     def reopen(self) -> None:
         """See `hub_loop.pollers.Poller.reopen`; the script goes on."""
         self.closed = False
+        if self._system is not None:
+            self._system.reopen()
 
     def __repr__(self) -> str:
         watched = ", ".join(map(str, self._interests)) or "nothing"
@@ -261,7 +274,7 @@ class FakePoller:
         """What is to be reported at this moment."""
         while self._plans and self._plans[0][0] <= self.clock():
             heappop(self._plans)[2]()
-        found = [(self._wake_fd, READ)] if self._woken(0.0) else []
+        found = self._ask_system(0.0)
         for fd in list(self._listed):
             events = self._report(fd)
             del self._listed[fd]
@@ -288,22 +301,26 @@ class FakePoller:
                 events |= READ & interest
         return events
 
-    def _woken(self, seconds: float) -> bool:
-        """Whether somebody woke the loop, waiting for it up to `seconds` of real time."""
+    def _ask_system(self, seconds: float) -> list[tuple[int, int]]:
+        """Who woke the loop, and which real fds are ready, waiting for that up to `seconds` of real time."""
         if self._wake_fd < 0:
-            return False
-        system = select.poll()
-        system.register(self._wake_fd, select.POLLIN)
-        if not system.poll(seconds * 1000.0):
-            return False
-        if self.edge:
+            return []
+        if self._system is not None:
+            found = self._system.poll(seconds)
+        else:
+            wake = select.poll()
+            wake.register(self._wake_fd, select.POLLIN)
+            found = [(fd, READ) for fd, _ in wake.poll(seconds * 1000.0)]
+        if self.edge and (self._wake_fd, READ) in found:
             os.read(self._wake_fd, 4096)  # the loop does not drain it when told of edges, so the edge is made here
-        return True
+        return found
 
     def _sleep_long(self, end: float) -> list[tuple[int, int]]:
         """Nothing is known that would end this poll: that may be a timer far away, another thread, or a mistake."""
-        if self.wait_for_threads and not self._silence and self._woken(self.wait_for_threads):
-            return [(self._wake_fd, READ)]
+        if self.wait_for_threads and not self._silence:
+            found = self._ask_system(self.wait_for_threads)
+            if found:
+                return found
         self._silence += 1
         if self._silence > _PATIENCE:
             raise NothingCanHappen(
@@ -320,6 +337,4 @@ def active_watchers(loop: Loop) -> list[Watcher]:
 
 
 if TYPE_CHECKING:
-    from hub_loop.pollers import Poller
-
     _conforms: type[Poller] = FakePoller

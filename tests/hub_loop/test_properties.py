@@ -1,0 +1,472 @@
+"""Properties: whatever the program, the loop behaves as a simple model does, and alike on every poller."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hub_loop import READ, WRITE, Loop, supported
+from hub_loop._callback import Callback
+from hub_loop._timers import Timer
+from hub_loop.testing import FakePoller, ManualClock
+
+REAL = [name for name in ("epoll", "poll", "select") if name in supported()]
+
+
+# -- timers: a sorted list --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Modelled:
+    """A timer and what a sorted list says of it: its deadline and the number of its start."""
+
+    timer: Timer
+    after: int
+    repeat: int
+    deadline: float | None = None
+    number: int = 0
+
+
+class Timers(RuleBasedStateMachine):
+    """Timers behave as a list that is sorted by deadline, and by the order of the starts among equals."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock()
+        self.loop = Loop(poller=FakePoller(self.clock), clock=self.clock)
+        self.timers: list[Modelled] = []
+        self.fired: list[int] = []
+        self.number = 0
+
+    def teardown(self) -> None:
+        self.loop.destroy()
+
+    def _next(self) -> int:
+        self.number += 1
+        return self.number
+
+    def _some(self, data: Any) -> tuple[int, Modelled]:
+        which = data.draw(st.integers(0, len(self.timers) - 1))
+        return which, self.timers[which]
+
+    @rule(after=st.integers(-1, 5), repeat=st.integers(0, 4))
+    def make(self, after: int, repeat: int) -> None:
+        self.timers.append(Modelled(self.loop.timer(after, repeat), after, repeat))
+
+    @precondition(lambda self: self.timers)
+    @rule(data=st.data())
+    def start(self, data: Any) -> None:
+        which, entry = self._some(data)
+        entry.timer.start(self.fired.append, which)
+        if entry.deadline is None:
+            entry.deadline, entry.number = self.clock() + entry.after, self._next()
+
+    @precondition(lambda self: self.timers)
+    @rule(data=st.data())
+    def again(self, data: Any) -> None:
+        which, entry = self._some(data)
+        entry.timer.again(self.fired.append, which)
+        entry.deadline, entry.number = self.clock() + (entry.repeat or entry.after), self._next()
+
+    @precondition(lambda self: self.timers)
+    @rule(data=st.data())
+    def stop(self, data: Any) -> None:
+        _, entry = self._some(data)
+        entry.timer.stop()
+        entry.deadline = None
+
+    @precondition(lambda self: self.timers)
+    @rule(data=st.data())
+    def close(self, data: Any) -> None:
+        which, entry = self._some(data)
+        entry.timer.close()
+        self.timers[which] = Modelled(self.loop.timer(entry.after, entry.repeat), entry.after, entry.repeat)
+
+    @rule(seconds=st.integers(0, 6))
+    def let_time_pass(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.fired.clear()
+        self.loop.run(nowait=True)
+        now = self.clock()
+        due = [(entry.deadline, entry.number, which) for which, entry in enumerate(self.timers) if _is_due(entry, now)]
+        due.sort(key=lambda one: one[:2])
+        assert self.fired == [which for *_, which in due]
+        for deadline, _, which in due:
+            entry = self.timers[which]
+            entry.number = self._next()
+            entry.deadline = max((deadline or 0.0) + entry.repeat, now) if entry.repeat else None
+
+    @invariant()
+    def the_loop_says_the_same(self) -> None:
+        assert [entry.timer.at for entry in self.timers] == [entry.deadline for entry in self.timers]
+        assert [entry.timer.active for entry in self.timers] == [entry.deadline is not None for entry in self.timers]
+        assert self.loop.activecnt == sum(entry.deadline is not None for entry in self.timers)
+        deadlines = [entry.deadline for entry in self.timers if entry.deadline is not None]
+        assert self.loop._timers.deadline() == min(deadlines, default=None)
+
+
+def _is_due(entry: Modelled, now: float) -> bool:
+    return entry.deadline is not None and entry.deadline <= now
+
+
+TestTimers = Timers.TestCase
+TestTimers.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+
+
+# -- callbacks: a list ------------------------------------------------------------------------------------------------
+
+
+class Callbacks(RuleBasedStateMachine):
+    """Callbacks behave as a list: what is queued while the list is read stands at its end, what is stopped is out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = Loop("select")
+        self.made: list[Callback] = []
+        self.queued: list[tuple[int, int]] = []
+        self.ran: list[int] = []
+        self.expected: list[int] = []
+
+    def teardown(self) -> None:
+        self.loop.destroy()
+
+    def _work(self, number: int, children: int) -> None:
+        self.ran.append(number)
+        for child in range(children):
+            self.loop.run_callback(self._work, -(100 * number + child), 0)
+
+    @rule(children=st.integers(0, 3), threadsafe=st.booleans())
+    def queue(self, children: int, threadsafe: bool) -> None:
+        if threadsafe:  # those are taken by the next turn, behind what is queued already
+            self.loop.run(nowait=True)
+            self._read()
+        number = len(self.made) + 1
+        queue = self.loop.run_callback_threadsafe if threadsafe else self.loop.run_callback
+        self.made.append(queue(self._work, number, children))
+        self.queued.append((number, children))
+        if threadsafe:
+            self.loop.run(nowait=True)
+            self._read()
+
+    @precondition(lambda self: self.made)
+    @rule(data=st.data())
+    def stop(self, data: Any) -> None:
+        which = data.draw(st.integers(0, len(self.made) - 1))
+        self.made[which].stop()
+        self.queued = [entry for entry in self.queued if entry[0] != which + 1]
+
+    @rule()
+    def turn(self) -> None:
+        self.loop.run(nowait=True)
+        self._read()
+
+    def _read(self) -> None:
+        while self.queued:
+            number, children = self.queued.pop(0)
+            self.expected.append(number)
+            self.queued += [(-(100 * number + child), 0) for child in range(children)]
+
+    @invariant()
+    def the_same_has_run(self) -> None:
+        assert self.ran == self.expected
+        pending = {number for number, _ in self.queued}
+        assert [callback.pending for callback in self.made] == [
+            number in pending for number in range(1, len(self.made) + 1)
+        ]
+
+
+TestCallbacks = Callbacks.TestCase
+TestCallbacks.settings = settings(deadline=None, max_examples=60, stateful_step_count=30)
+
+
+# -- fds: files, numbers, and who watches what ------------------------------------------------------------------------
+
+
+class File:
+    """One end of a socket pair, under one number or more: what is in it, and whether its other end is there."""
+
+    def __init__(self) -> None:
+        near, self.far = socket.socketpair()
+        near.setblocking(False)
+        self.numbers = [near.detach()]
+        self.readable = False
+        self.hung_up = False
+
+    def hang_up(self) -> None:
+        self.far.close()
+        self.readable = self.hung_up = True
+
+
+@dataclass
+class Watched:
+    """An io watcher, and the number that it watches; None once that has left."""
+
+    watcher: Any
+    number: int | None
+    events: int
+    told: list[int] = field(default_factory=list)
+
+
+class Fds(RuleBasedStateMachine):
+    """Each active watcher is called in each turn in which its file is ready: its file, not what had the number before.
+
+    The model is the kernel's own: numbers stand for open files, a dup is a second number of one file, a closed number
+    is given out again.  Every number leaves the loop before it is closed (law 7).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[File] = []
+        self.watched: list[Watched] = []
+        self.lowest_free: list[int] = []
+
+    @initialize(backend=st.sampled_from(REAL))
+    def begin(self, backend: str) -> None:
+        self.loop = Loop(backend)
+
+    def teardown(self) -> None:
+        for watched in self.watched:
+            watched.watcher.close()
+        for file in self.files:
+            file.far.close()
+            for number in file.numbers:
+                os.close(number)
+        if hasattr(self, "loop"):
+            self.loop.destroy()
+
+    def _a_number(self, data: Any) -> tuple[File, int]:
+        numbers = [(file, number) for file in self.files for number in file.numbers]
+        which: int = data.draw(st.integers(0, len(numbers) - 1))
+        return numbers[which]
+
+    def _numbers(self) -> bool:
+        return any(file.numbers for file in self.files)
+
+    @precondition(lambda self: len(self.files) < 8)
+    @rule()
+    def open(self) -> None:
+        self.files.append(File())
+
+    @precondition(_numbers)
+    @rule(data=st.data())
+    def dup(self, data: Any) -> None:
+        file, number = self._a_number(data)
+        if len(file.numbers) < 4:
+            file.numbers.append(os.dup(number))
+
+    @precondition(_numbers)
+    @rule(data=st.data())
+    def close(self, data: Any) -> None:
+        file, number = self._a_number(data)
+        watchers = [watched for watched in self.watched if watched.number == number and watched.watcher.active]
+        assert self.loop.closing_fd(number) is bool(watchers)
+        os.close(number)
+        file.numbers.remove(number)
+        for watched in watchers:
+            assert watched.watcher.closed
+            watched.number = None
+        if not file.numbers:
+            file.far.close()
+            self.files.remove(file)
+        self.loop.run(nowait=True)
+        for watched in watchers:
+            assert watched.told[-1:] == [watched.events]  # the last event: it has left
+            self.watched.remove(watched)
+        for watched in self.watched:
+            watched.told.clear()
+
+    @precondition(_numbers)
+    @rule(data=st.data(), events=st.sampled_from([READ, WRITE, READ | WRITE]))
+    def watch(self, data: Any, events: int) -> None:
+        _, number = self._a_number(data)
+        watched = Watched(self.loop.io(number, events), number, events)
+        watched.watcher.start(watched.told.append, pass_events=True)
+        self.watched.append(watched)
+
+    @precondition(lambda self: self.watched)
+    @rule(data=st.data(), how=st.sampled_from(["stop", "start", "close"]))
+    def change(self, data: Any, how: str) -> None:
+        watched = self.watched[data.draw(st.integers(0, len(self.watched) - 1))]
+        if how == "start":
+            # Of a number that was closed and given out again the loop is told by a new watcher, not by an old one.
+            watched.watcher.start(watched.told.append, pass_events=True)
+        elif how == "stop":
+            watched.watcher.stop()
+        else:
+            watched.watcher.close()
+        if not watched.watcher.active:
+            watched.watcher.close()
+            self.watched.remove(watched)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), what=st.sampled_from(["send", "read", "hang up"]))
+    def use(self, data: Any, what: str) -> None:
+        file = self.files[data.draw(st.integers(0, len(self.files) - 1))]
+        if what == "send" and not file.hung_up:
+            file.far.send(b"x")
+            file.readable = True
+        elif what == "hang up" and not file.hung_up:
+            file.hang_up()
+        elif what == "read" and not file.hung_up and file.readable:
+            os.read(file.numbers[0], 1 << 16)
+            file.readable = False
+
+    @rule()
+    def turn(self) -> None:
+        self.loop.run(nowait=True)
+        for watched in self.watched:
+            [file] = [file for file in self.files if watched.number in file.numbers]
+            ready = (READ if file.readable else 0) | WRITE
+            expected = ready & watched.events
+            assert watched.told == ([expected] if expected else [])
+            watched.told.clear()
+
+    @invariant()
+    def the_count_is_right(self) -> None:
+        if hasattr(self, "loop"):
+            assert self.loop.activecnt == sum(watched.watcher.active for watched in self.watched)
+
+
+TestFds = Fds.TestCase
+TestFds.settings = settings(deadline=None, max_examples=80, stateful_step_count=40)
+
+
+# -- programs: the same order on every poller -------------------------------------------------------------------------
+
+KINDS = ("timer", "repeating", "reader", "writer", "async", "prepare", "check", "idle", "owner")
+making = st.tuples(st.just("make"), st.sampled_from(KINDS), st.integers(-2, 2))
+step = st.one_of(
+    making,
+    st.tuples(st.just("start"), st.integers(0, 7), st.just(0)),
+    st.tuples(st.sampled_from(["stop", "close", "happen"]), st.integers(0, 7), st.just(0)),
+    st.tuples(st.sampled_from(["callback", "threadsafe"]), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("advance"), st.integers(0, 3), st.just(0)),
+    st.tuples(st.just("turn"), st.just(0), st.just(0)),
+)
+
+
+class Player:
+    """Plays a program on one poller, with one wire, and notes what is called.
+
+    One wire, because which of two ready fds is told first is the system's own affair.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self.clock = ManualClock()
+        self.fake = FakePoller(self.clock) if backend == "fake" else None
+        poller = {"poller": self.fake} if self.fake else {"flags": backend}
+        self.loop = Loop(clock=self.clock, **poller)
+        self.near, self.far = socket.socketpair()
+        self.near.setblocking(False)
+        if self.fake:
+            self.fake.make_ready(self.near.fileno(), WRITE)
+        self.made: list[tuple[str, Any]] = []
+        self.called: list[str] = []
+        self.owned = False
+
+    def close(self) -> None:
+        self.loop.destroy()
+        self.near.close()
+        self.far.close()
+
+    def make(self, kind: str, priority: int) -> None:
+        fd, loop = self.near.fileno(), self.loop
+        makers: dict[str, Any] = {
+            "timer": lambda: loop.timer(1.0, priority=priority),
+            "repeating": lambda: loop.timer(1.0, 2.0, priority=priority),
+            "reader": lambda: loop.io(fd, READ, priority=priority),
+            "writer": lambda: loop.io(fd, WRITE, priority=priority),
+            "async": lambda: loop.async_(priority=priority),
+            "prepare": lambda: loop.prepare(priority=priority),
+            "check": lambda: loop.check(priority=priority),
+            "idle": lambda: loop.idle(priority=priority),
+        }
+        number = len(self.made)
+        if kind != "owner":
+            self.made.append((kind, makers[kind]()))
+        elif not self.owned:
+            self.owned = True
+            self.made.append((kind, loop.register(fd, lambda events: self.called.append(f"owner {number}: {events}"))))
+
+    def act(self, action: str, which: int) -> None:
+        if which >= len(self.made):
+            return
+        kind, watcher = self.made[which]
+        if action == "happen":
+            if kind == "async" and not watcher.closed:
+                watcher.send()
+            elif kind in ("reader", "owner"):
+                self.far.send(b"x")
+                if self.fake:
+                    self.fake.make_ready(self.near.fileno(), READ)
+        elif kind == "owner":
+            if action == "start":
+                self.read()  # an owner waits when there is nothing to read, and no sooner
+                watcher.clear(READ)
+                watcher.want(READ)
+            elif action == "stop":
+                watcher.unwant(READ)
+        elif action != "start":
+            getattr(watcher, action)()
+        elif not watcher.closed:
+            watcher.start(self.note, f"{kind} {which}", kind == "reader")
+
+    def note(self, text: str, reads: bool) -> None:
+        self.called.append(text)
+        if reads:
+            self.called.append(f"{self.read()} bytes")
+
+    def read(self) -> int:
+        if self.fake:
+            self.fake.drain(self.near.fileno(), READ)
+        try:
+            return len(self.near.recv(1 << 16))
+        except BlockingIOError:
+            return 0
+
+    def play(self, program: list[tuple[str, Any, int]]) -> list[str]:
+        for action, value, priority in program:
+            if action == "make":
+                self.make(value, priority)
+            elif action == "advance":
+                self.clock.advance(value)
+            elif action == "turn":
+                self.loop.run(nowait=True)
+                self.called.append("-")
+            elif action == "callback":
+                self.loop.run_callback(self.called.append, f"callback {value}")
+            elif action == "threadsafe":
+                self.loop.run_callback_threadsafe(self.called.append, f"posted {value}")
+            else:
+                self.act(action, value)
+        self.loop.run(nowait=True)
+        return list(self.called)
+
+
+@contextmanager
+def player(backend: str) -> Iterator[Player]:
+    made = Player(backend)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@settings(deadline=None, max_examples=150)
+@given(makes=st.lists(making, min_size=3, max_size=8), steps=st.lists(step, min_size=5, max_size=40))
+def test_a_program_has_its_callbacks_called_in_the_same_order_on_every_poller(
+    makes: list[tuple[str, Any, int]], steps: list[tuple[str, Any, int]]
+) -> None:
+    orders = {}
+    for backend in ("fake", *REAL):
+        with player(backend) as made:
+            orders[backend] = made.play(makes + steps)
+    assert len(set(map(tuple, orders.values()))) == 1, orders
