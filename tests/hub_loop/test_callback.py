@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hub_loop import Loop
-from hub_loop._callback import Callback
 
 if TYPE_CHECKING:
     from hub_loop.testing import ManualClock
-
-
-def test_a_callback_made_by_hand_is_pending() -> None:
-    callback = Callback(print, (1,))
-    assert callback.pending
-    assert (callback.callback, callback.args) == (print, (1,))
 
 
 def test_the_arguments_of_a_queued_callback_can_be_replaced(loop: Loop) -> None:

@@ -59,6 +59,9 @@ class Failing:
     def close(self) -> None:
         self._poller.close()
 
+    def reopen(self) -> None:
+        self._poller.reopen()
+
 
 class Told:
     """An error handler that keeps what it is told."""
