@@ -116,12 +116,17 @@ def test_what_a_loop_lacks_is_skipped() -> None:
     loop.destroy()
 
 
-@pytest.mark.parametrize("number", [None, "free", "taken"])
+@pytest.mark.parametrize("number", [None, "free", "the other end's", "taken"])
 def test_a_wire_takes_the_number_that_it_is_told_to(number: str | None) -> None:
     old = Wire()
     wanted = None if number is None else old.fd
-    if number == "free":
+    if number in ("free", "the other end's"):
         old.close()
+    between = os.open("/dev/null", os.O_RDONLY) if number == "the other end's" else -1
+    if between >= 0:
+        wanted = os.dup(between)  # the second lowest number that is free: the far end would get it
+        os.close(wanted)
+        os.close(between)
     wire = Wire(None, wanted)
     assert wanted in (None, wire.fd)
     wire.send(b"hello")

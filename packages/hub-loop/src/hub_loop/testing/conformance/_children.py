@@ -6,11 +6,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from hub_api import ILoop, ILoopCore
-from hub_loop.testing.conformance._kit import Child, LoopKit, turn
+from hub_loop.testing.conformance._kit import Child, LoopKit, raised_by, turn
 
 
 class Children(LoopKit):
@@ -81,11 +82,7 @@ class Children(LoopKit):
         seen: list[bool] = []
 
         def look() -> None:
-            try:
-                os.waitpid(child.pid, os.WNOHANG)
-                seen.append(False)
-            except ChildProcessError:
-                seen.append(True)
+            seen.append(isinstance(raised_by(partial(os.waitpid, child.pid, os.WNOHANG)), ChildProcessError))
 
         with child_loop.child(child.pid) as watcher:
             watcher.start(look)

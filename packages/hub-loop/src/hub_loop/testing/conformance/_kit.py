@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -172,13 +173,7 @@ class LoopKit:
     def _child_kind(self, loop: ILoopCore) -> Iterator[Kind]:
         whole = self.offering(loop, "child")
         with Child() as child:
-
-            def make(**options: Any) -> IWatcher:
-                if options.pop("priority", None) is not None:
-                    pytest.skip("a child watcher is made without a priority")
-                return whole.child(child.pid, **options)
-
-            yield Kind("child", make, lambda watcher: child.end_by_force(), once=True)
+            yield Kind("child", partial(whole.child, child.pid), lambda watcher: child.end_by_force(), once=True)
 
     # -- other threads ----------------------------------------------------------------------------------------------
 
