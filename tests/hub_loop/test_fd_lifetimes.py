@@ -546,7 +546,7 @@ class Counting:
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
         self.name, self.edge, self.fileno, self.close = poller.name, poller.edge, poller.fileno, poller.close
-        self.poll = poller.poll
+        self.poll, self.reopen = poller.poll, poller.reopen
         self.asked = 0
 
     def watch(self, fd: int, interest: int) -> bool:
