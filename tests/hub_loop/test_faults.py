@@ -56,6 +56,9 @@ class Failing:
     def fileno(self) -> int | None:
         return self._poller.fileno()
 
+    def reopen(self) -> None:
+        self._poller.reopen()
+
     def close(self) -> None:
         self._poller.close()
 
