@@ -62,9 +62,6 @@ class Failing:
     def close(self) -> None:
         self._poller.close()
 
-    def reopen(self) -> None:
-        self._poller.reopen()
-
 
 class Told:
     """An error handler that keeps what it is told."""
