@@ -16,12 +16,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hub_loop import Loop, _children
 from hub_loop.testing import active_watchers
+
+if TYPE_CHECKING:
+    from tests.conftest import Kin
 
 MakeChild = Callable[..., int]
 
@@ -214,6 +217,65 @@ def test_loops_of_two_threads_that_watch_one_child_both_learn_its_status(way: st
     for thread in threads:
         thread.join()
     assert seen == [signal.SIGKILL, signal.SIGKILL]
+
+
+@needs_waitid
+def test_two_threads_that_start_to_watch_one_child_at_once_both_learn_its_status(make_child: MakeChild) -> None:
+    seen: list[int] = []
+    before = sys.getswitchinterval()
+
+    def watch(pid: int, begin: threading.Barrier, started: threading.Barrier) -> None:
+        loop = Loop()
+        with loop.child(pid) as watcher:
+            begin.wait()
+            watcher.start(lambda: seen.append(watcher.rstatus))
+            started.wait()
+            loop.run()
+        loop.destroy()
+
+    sys.setswitchinterval(1e-5)  # so that the threads take turns inside the start, too
+    try:
+        for _ in range(30):
+            pid, begin, started = make_child(), threading.Barrier(2), threading.Barrier(3)
+            threads = [threading.Thread(target=watch, args=(pid, begin, started)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            started.wait()
+            os.kill(pid, signal.SIGKILL)
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert seen == [signal.SIGKILL] * 60
+
+
+def test_a_child_forked_while_a_thread_looks_up_a_number_can_watch_its_own_children(kin: Kin) -> None:
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with _children._naming:
+            held.set()
+            go_on.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+
+    def watch() -> None:
+        grandchild = os.fork()
+        if not grandchild:
+            os._exit(3)
+        loop = Loop()
+        with loop.child(grandchild) as watcher:
+            watcher.start(lambda: None)
+            loop.run()
+            assert os.waitstatus_to_exitcode(watcher.rstatus) == 3
+
+    try:
+        kin.run(watch)
+    finally:
+        go_on.set()
+        holder.join()
 
 
 @on_epoll

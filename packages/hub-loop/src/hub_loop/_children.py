@@ -26,6 +26,7 @@ from _thread import start_new_thread
 from fcntl import ioctl
 from os import close
 from struct import calcsize, pack, unpack
+from threading import RLock
 from weakref import WeakValueDictionary
 
 from hub_loop._io import InternalFd
@@ -152,6 +153,19 @@ class Process:
 
 
 _processes: WeakValueDictionary[int, Process] = WeakValueDictionary()
+_naming = RLock()
+"""Held while a number is looked up, so that loops of two threads come to one `Process`.
+
+Re-entrant, because a signal handler may start a watcher while its own thread is starting one.
+"""
+
+
+def _renew_naming() -> None:
+    global _naming
+    _naming = RLock()  # another thread of the parent may have held the old one as the process was forked
+
+
+os.register_at_fork(after_in_child=_renew_naming)
 
 
 class Sentinel:
@@ -340,6 +354,11 @@ class Sentinel:
 
 
 def _sentinel_for(loop: Loop, pid: int) -> Sentinel:
+    with _naming:
+        return _look_up(loop, pid)
+
+
+def _look_up(loop: Loop, pid: int) -> Sentinel:
     """The sentinel of the child that has this number now.  Raises ChildProcessError if there is no such child.
 
     Numbers are used again, and who else waits for a child does not tell us; so the kernel is asked each time.  What we
