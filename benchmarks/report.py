@@ -73,7 +73,7 @@ def surroundings(rounds: int, options: str) -> dict[str, Any]:
         "rounds": rounds,
         "options": options,
         "python": f"{platform.python_implementation()} {platform.python_version()}, {_call()}",
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {_numbers(platform.release())}",
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
         "versions": dict(_versions()),
@@ -88,6 +88,12 @@ def _call() -> str:
     """
     seconds = min(timeit.repeat("function()", "def function(): pass", number=200_000, repeat=9)) / 200_000
     return f"{seconds * 1e9:.0f} ns per empty call"
+
+
+def _numbers(release: str) -> str:
+    """A release without what a distribution or a host has added to it."""
+    found = re.match(r"\d+(\.\d+)*", release)
+    return found[0] if found else release
 
 
 def _cpu_model() -> str:
