@@ -695,3 +695,70 @@ def test_a_reader_killed_in_the_turn_of_its_event_leaves_the_event_to_the_next(
     assert reader.dead
     owned.wait_read(timeout=5)
     assert pair[0].recv(1) == b"x"
+
+
+def test_a_second_reader_that_comes_before_the_first_resumes_does_not_lose_its_place_to_it(hub: Hub) -> None:
+    ours, theirs = socket.socketpair()
+    gate, key = socket.socketpair()
+    got: list[object] = []
+    with ours, theirs, gate, key:
+        ours.setblocking(False)
+        owned, door = FdWaiter(ours.fileno()), FdWaiter(gate.fileno())
+
+        def first() -> None:
+            owned.wait_read()
+            got.append("first resumed")
+
+        def second() -> None:
+            door.wait_read()  # made ready in the same turn as `first`, and before it
+            for _ in range(2):
+                owned.wait_read()
+                got.append(ours.recv(9))
+                owned.clear_read()
+
+        spawn_raw(first)
+        spawn_raw(second)
+        sleep(0.001)
+        # In this order: the loop is told of both, and whose fd became ready first is called first.
+        key.send(b".")
+        theirs.send(b"one")
+        sleep(0.001)
+        theirs.send(b"two")
+        hub.join()
+        assert sorted(map(str, got)) == sorted(map(str, [b"one", b"two", "first resumed"]))
+        owned.close()
+        door.close()
+
+
+def test_a_reader_killed_while_ready_takes_no_place_from_the_one_that_waits_by_then(hub: Hub) -> None:
+    ours, theirs = socket.socketpair()
+    got: list[bytes] = []
+    with ours, theirs:
+        ours.setblocking(False)
+        owned = FdWaiter(ours.fileno())
+        first = spawn_raw(owned.wait_read)
+        sleep(0)
+
+        def take_its_place() -> None:
+            owned.wait_read()  # returns at once: the edge has come
+            got.append(ours.recv(9))
+            owned.clear_read()
+            kill(first)
+            owned.wait_read()
+            got.append(ours.recv(9))
+
+        theirs.send(b"one")
+        hub.loop.run_callback(spawn_raw, take_its_place)  # new greenlets start before ready ones go on
+        sleep(0.001)
+        theirs.send(b"two")
+        hub.join()
+        assert got == [b"one", b"two"]
+        owned.close()
+
+
+def test_a_greenlet_made_ready_right_before_the_poll_is_not_slept_over(clocked_hub: Hub, clock: ManualClock) -> None:
+    begin = clock()
+    with clocked_hub.loop.timer(1.5) as timer, clocked_hub.loop.prepare() as prepare:
+        timer.start(lambda: None)
+        clocked_hub.wait(prepare)
+        assert clock() == begin

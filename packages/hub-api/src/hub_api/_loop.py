@@ -47,6 +47,12 @@ class ILoopCore(Protocol):
     error_handler: IErrorHandler | None
     """Told of every exception raised by a callback; None prints the traceback."""
 
+    busy: Callable[[], object] | None
+    """Asked before each poll that may block: while it returns something true, the poll does not block.
+
+    For who runs greenlets, say, beside the loop's callbacks.  Not to be called by users; None asks nobody.
+    """
+
     sleeping: bool
     """True while the loop is in a poll that may block: seen by signal handlers inside it, and by other threads."""
 

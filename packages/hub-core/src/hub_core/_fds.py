@@ -56,11 +56,11 @@ class _Side:
             self.greenlet = current
             hub.park(current, self._owner)
         except BaseException:
-            if self.greenlet is None:
-                hub.forget_ready(current)  # made ready already; what came is still in the latch
-            self._leave()
+            if self.greenlet is current or self.greenlet is None:  # else another one waits here by now
+                self._leave()
+            hub.forget_ready(current)  # if it was made ready already, what came is still in the latch
             raise
-        if self.greenlet is not None or self._registration.fd < 0:
+        if self.greenlet is current or self._registration.fd < 0:
             self._raise_for_failed_wait(current)
 
     def wait_at_most(self, seconds: float) -> None:
@@ -83,7 +83,7 @@ class _Side:
         self._registration.unwant(self._bit)
 
     def _raise_for_failed_wait(self, current: greenlet) -> NoReturn:
-        if self.greenlet is None:
+        if self.greenlet is not current:
             import errno
 
             raise OSError(errno.EBADF, f"the file was closed while {current!r} waited for it")

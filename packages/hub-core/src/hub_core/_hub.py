@@ -272,6 +272,7 @@ class Hub(HubBase):
         """Turn and hand over, until nobody is ready and the loop has nothing left."""
         loop = self.loop
         loop.error_handler = self
+        loop.busy = self._busy
         try:
             while True:
                 try:
@@ -286,7 +287,11 @@ class Hub(HubBase):
                 except BaseException as error:  # a KeyboardInterrupt between two steps
                     self._loop_failed(error)
         finally:
-            loop.error_handler = None
+            loop.error_handler = loop.busy = None
+
+    def _busy(self) -> bool:
+        """Whether a greenlet can run; the loop asks before it sleeps, for one may have become ready in this turn."""
+        return bool(self._ready or self._new)
 
     def _loop_failed(self, error: BaseException) -> None:
         try:

@@ -87,6 +87,8 @@ class Registration:
             self._wanted &= ~events
             if not self._wanted:
                 self._loop._refs -= 1
+                if self._loop.sleeping:  # as in Loop.unref
+                    self._loop.wakeup()
 
     def clear(self, events: int) -> None:
         """The owner saw that `events` are not ready any more."""
@@ -184,8 +186,15 @@ class Registration:
                     self._loop._refs -= 1
                 try:
                     self._notify(wanted & events)
-                except BaseException as error:
+                except Exception as error:
                     self._loop.handle_error(self, type(error), error, error.__traceback__)
+                except BaseException:
+                    # An interrupt, at its first instruction perhaps: it is wanted still, and the turn tells it again.
+                    if not self._wanted and self.fd >= 0:
+                        self._loop._refs += 1
+                    if self.fd >= 0:
+                        self._wanted |= wanted & events
+                    raise
             if self._armed & EDGE or self.fd < 0:
                 return
         unwanted = True
@@ -199,24 +208,28 @@ class Registration:
             self._settle()
 
     def evict(self) -> bool:
-        """The fd is about to be closed, or is closed: tell everybody, keep nothing."""
+        """The fd is about to be closed, or is closed: tell everybody, keep nothing.
+
+        Interrupted, it leaves the fd in the loop's table, and the next call goes on with what is left.
+        """
         self._poller.forget(self.fd)
-        self._loop._forget_registration(self)
         # An owner's `notify` may close another fd whose event was polled in the same turn, and reuse its number.
         polled = self._loop._polled
         for index, (fd, _) in enumerate(polled):
             if fd == self.fd:
                 polled[index] = (fd, 0)
+        told = bool(self._watchers) or bool(self._wanted)
+        while self._watchers:
+            self._watchers[0]._fd_left()
+            del self._watchers[0]
+        self._loop._forget_registration(self)
         self.fd = -1
         self.ready = 0
-        told = bool(self._watchers)
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            watcher._fd_left()
         if self._wanted:
-            told = True
             self.unwant(BOTH)
             self._tell(0)
+        if told and self._loop.sleeping:  # we are a signal handler inside the poll, or inside a host's
+            self._loop.wakeup()
         return told
 
     def __repr__(self) -> str:
@@ -297,7 +310,7 @@ class Io(Watcher):
             registration._arm(afresh=self._registered is not registration)
         except BaseException:
             registration._watchers.remove(self)
-            if not registration._armed:
+            if not registration._armed and not registration._watchers and registration._notify is None:
                 loop._forget_registration(registration)
             raise
         self._registered = registration
@@ -318,11 +331,11 @@ class Io(Watcher):
     def _run(self) -> None:
         if not self._pending:
             return
-        self._pending = False
-        seen, self._seen = self._seen, 0
-        callback, args = self._callback, self._args or ()
+        seen, callback, args = self._seen, self._callback, self._args or ()
         if self._closed:
-            self.stop()
+            self.stop()  # still pending: an interrupt in the middle has the batch begin again
+        self._pending = False
+        self._seen = 0
         if callback is not None:
             if self._pass_events:
                 callback(seen, *args)

@@ -205,6 +205,7 @@ class Loop(Turn):
             raise ValueError(
                 f"fd {fd} is registered already: {registration!r}; close that registration before the fd is closed"
             )
+        registration.ready = registration._stuck = 0  # of the file that the number stood for before
         registration._notify = notify
         try:
             registration._arm(afresh=True)
@@ -251,6 +252,8 @@ class Loop(Turn):
         if get_ident() != self._thread:
             self._refuse("unref it")
         self._refs -= 1
+        if self.sleeping:  # we are a signal handler inside the poll, which now may have nothing left to wait for
+            self.wakeup()
 
     @property
     def activecnt(self) -> int:

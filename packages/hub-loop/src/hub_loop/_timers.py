@@ -73,7 +73,8 @@ class TimerQueue:
             return
         self.corpses += 1
         if self.corpses > _FEW and self.corpses * 2 > len(heap):
-            heap[:] = [entry for entry in heap if entry[2]._entry is entry]
+            # Of a copy: a signal handler in the middle may stop more timers, and come here itself.
+            heap[:] = [entry for entry in heap.copy() if entry[2]._entry is entry]
             heapify(heap)
             self.corpses = 0
 
@@ -105,8 +106,9 @@ class TimerQueue:
                 if timer._priority:
                     timer.loop._ranked = True
                 timer.loop._fired.append(timer)
-            heappop(heap)
-            self.corpses -= 1
+            if heap and heap[0] is entry:  # else a signal handler has had the corpses cleared away
+                heappop(heap)
+                self.corpses -= 1
 
 
 class Timer(Watcher):
@@ -176,6 +178,8 @@ class Timer(Watcher):
             self._active = False
             if self._ref:
                 loop._refs -= 1
+            if loop.sleeping:  # as in Loop.unref
+                loop.wakeup()
         entry = self._entry
         if entry is None:
             loop._timers.young.pop(self, None)
@@ -207,16 +211,20 @@ class Timer(Watcher):
     def _run(self) -> None:
         if not self._pending:
             return
+        # No call until the callback: an interrupt in the middle would leave a timer that is active and never fires.
         self._pending = False
-        callback, args = self._callback, self._args
+        callback, args, loop = self._callback, self._args, self.loop
         if self._repeat:
             # From deadline to deadline, so that it does not drift; those that were missed meanwhile count as one.
-            self._deadline = max(self._deadline + self._repeat, self.loop._now)
-            self.loop._timers.young[self] = None
+            deadline, now = self._deadline + self._repeat, loop._now
+            self._deadline = now if deadline < now else deadline  # noqa: FURB136 - max() would be a call
+            loop._timers.young[self] = None
             if callback is not None:
                 callback(*(args or ()))
             return
-        self._deactivate()
+        self._active = False
+        if self._ref:
+            loop._refs -= 1
         try:
             if callback is not None:
                 callback(*(args or ()))

@@ -7,7 +7,8 @@ A turn, step by step:
 0. In a forked child, in its first turn: the loop gets a poller and a wake fd of its own, and fork watchers are called.
 1. prepare watchers are called.
 2. The time to sleep is chosen: none if told not to wait, if callbacks are queued, if an idle watcher is active, if an
-   fd that is always ready is watched, or if nothing is referenced; else until the next deadline.
+   fd that is always ready is watched, if `busy` says that somebody outside has work, or if nothing is referenced; else
+   until the next deadline.
 3. poll.
 4. fds: each registration latches readiness, tells its owner, and queues the callbacks of its watchers.
 5. The inbox (async watchers that other threads have sent, signal watchers) is moved into the queue.
@@ -68,9 +69,11 @@ class Turn(Batch):
         "_sentinels",
         "_signals",
         "_stats",
+        "_strays",
         "_thread",
         "_timers",
         "_wakeup",
+        "busy",
         "iteration",
         "sleeping",
     )
@@ -100,6 +103,8 @@ class Turn(Batch):
         self._sentinels: dict[int, Sentinel] = {}
         self._stats: dict[Stat, None] = {}
         self._inotify: Inotify | None = None
+        self._strays: set[int] = set()
+        self.busy: Callable[[], object] | None = None
         self._broken = self._running = False
         self._last_fault = float("-inf")  # when the system was short of something: see _faults
         self.iteration: int = 0
@@ -150,6 +155,8 @@ class Turn(Batch):
         if get_ident() != self._thread:
             self._refuse("break it", "run_callback_threadsafe(loop.break_)")
         self._broken = True
+        if self.sleeping:  # we are a signal handler inside the poll
+            self.wakeup()
 
     def _anything_left(self) -> bool:
         if self._refs > 0 or self._queue or self._fired or self._wakeup.inbox or (self._fork_state and self._forks):
@@ -186,8 +193,8 @@ class Turn(Batch):
                     registration.deliver(events)
                 elif fd == self._wakeup.fd:
                     self._wakeup.deliver(events)
-                else:
-                    self._poller.forget(fd)
+                elif events:  # else it has left in this very turn
+                    self._meet_stray(fd)
         except BaseException as error:
             self._keep_undelivered(fd, error)
             _faults.endure(self, error)
@@ -210,6 +217,26 @@ class Turn(Batch):
             _phases.queue_all(self._idles)
         if self._queue or self._fired:
             self._run_batch()
+
+    def _meet_stray(self, fd: int) -> None:
+        """The poller reports a number that nobody has registered: forget it; if that does not help, get a new poller.
+
+        Its file lives on under another number, a dup or a forked child's, and was closed here without leaving the loop
+        first.  The kernel goes on to report it, and nobody can take it out any more (man 7 epoll, Q6).
+        """
+        self._poller.forget(fd)
+        if fd not in self._strays:
+            self._strays.add(fd)
+            return
+        self._strays.clear()
+        self._poller.close()
+        self._poller.reopen()
+        self._wakeup.join(self._poller)
+        for registration in list(self._registrations.values()):
+            try:
+                registration._arm_in_child()
+            except OSError:
+                registration.evict()  # it was closed, too
 
     def _keep_undelivered(self, fd: int, error: BaseException) -> None:
         """An exception ended the dispatch at `fd`.  The kernel tells an edge once, so the next turn goes on from there.
@@ -255,6 +282,8 @@ class Turn(Batch):
 
     def _time_to_sleep(self) -> float:
         if self._queue or self._fired or self._wakeup.inbox or self._idles or self._broken or self._refs <= 0:
+            return 0.0
+        if self.busy is not None and self.busy():
             return 0.0
         if self._always_ready and any(r._watchers or r._wanted for r in self._always_ready.values()):
             return 0.0

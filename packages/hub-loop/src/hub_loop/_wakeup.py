@@ -59,9 +59,13 @@ class Wakeup:
                 self.fd = self._ends[0].fileno()
             # Edge-triggered, each write is an edge and nothing needs to be read; a 64-bit count does not overflow.
             self._drain = not poller.edge or bool(self._ends)
-            poller.watch(self.fd, READ | EDGE if poller.edge else READ)
+            self.join(poller)
             if self._early:
                 self.wake()
+
+    def join(self, poller: Poller) -> None:
+        """Have `poller` watch the fd."""
+        poller.watch(self.fd, READ | EDGE if poller.edge else READ)
 
     def abandon(self) -> None:
         """In a forked child: the fd is the parent's, so is what was posted, and the lock may never be released."""

@@ -93,6 +93,8 @@ class Watcher:
         self._active = False
         if self._ref:
             self.loop._refs -= 1
+            if self.loop.sleeping:  # as in Loop.unref
+                self.loop.wakeup()
 
     def close(self) -> None:
         """Stop for good.  Idempotent."""
@@ -181,6 +183,8 @@ class Watcher:
             self._ref = ref
             if self._active:
                 self.loop._refs += 1 if ref else -1
+                if self.loop.sleeping:
+                    self.loop.wakeup()
 
     @property
     def priority(self) -> int | None:

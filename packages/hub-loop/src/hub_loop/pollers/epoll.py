@@ -83,17 +83,22 @@ class EpollPoller:
             except PermissionError:  # the number was reused, and by a regular file
                 self._armed.discard(fd)
                 return False
+        self._armed.add(fd)  # before the kernel knows: an interrupt right behind the call leaves it to be forgotten
         try:
             self._epoll.register(fd, mask)
         except FileExistsError:
             self._epoll.modify(fd, mask)
         except PermissionError:
+            self._armed.discard(fd)
             return False
         except ValueError:
+            self._armed.discard(fd)
             if self._epoll.closed:
                 return True
             raise
-        self._armed.add(fd)
+        except OSError:
+            self._armed.discard(fd)
+            raise
         return True
 
     def forget(self, fd: int) -> None:
