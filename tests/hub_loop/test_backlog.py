@@ -49,7 +49,8 @@ def test_a_timer_that_is_due_does_not_wait_behind_callbacks_that_are_left_over(l
     with loop.timer(SLICE * 300) as timer:
         timer.start(busy.ran.append, "timer")
         loop.run()
-    # Due after 300; the batch then under way ends at its second look at the clock, after 100 of them at most.
+    # Due after 300, or one batch later for the rounding of sums; the batch of that turn calls 50 before it, and ends at
+    # its first look at the clock.
     assert 300 <= place(busy, "timer") <= 400
     assert busy.numbers == list(range(1000))
 
@@ -99,7 +100,7 @@ def test_a_repeating_timer_beats_on_beside_callbacks_that_queue_themselves_twice
     loop.destroy()
 
 
-def test_a_watcher_that_overtook_is_called_once_and_may_be_stopped_by_its_fellow(
+def test_a_watcher_beside_callbacks_left_over_is_called_once_and_may_be_stopped_by_its_fellow(
     loop: Loop, clock: ManualClock
 ) -> None:
     busy = Busy(loop, clock)
@@ -138,7 +139,7 @@ def test_what_another_thread_posts_comes_behind_what_is_left_over(loop: Loop, cl
     assert busy.numbers == list(range(1010))
 
 
-def test_a_watcher_that_raises_while_it_overtakes_is_reported_and_the_others_come(
+def test_a_watcher_that_raises_beside_callbacks_left_over_is_reported_and_the_others_come(
     loop: Loop, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     busy = Busy(loop, clock)

@@ -65,7 +65,7 @@ class Busy:
 
     def post(self) -> None:
         while not self.stop.is_set():
-            # Never too far ahead: a poster that outruns the loop would measure the inbox, not the forks.
+            # Never too far ahead: a poster that outruns the loop would measure the queue, not the forks.
             if self.posted - self.arrived < 64:
                 self.posted += 1
                 self.loop.run_callback_threadsafe(self.arrive, os.getpid())

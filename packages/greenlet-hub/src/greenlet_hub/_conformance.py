@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import hub_loop
     import hub_resolver
     from greenlet_hub import _defaults
-    from hub_api import IHub, ILoopCore, ILoopFactory, IResolver, IThreadPool, IWaiter
+    from hub_api import IHub, ILoop, ILoopCore, ILoopFactory, IResolver, IThreadPool, IWaiter
     from hub_threadpool import ThreadPool
 
     _loop: ILoopFactory = hub_loop.Loop
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     _thread: Callable[[IHub], IResolver] = hub_resolver.ThreadResolver
     _block: Callable[[IHub], IResolver] = hub_resolver.BlockingResolver
     _core: ILoopCore = hub_loop.Loop()
+    _whole: ILoop = hub_loop.Loop()
     _hub: IHub = hub_core.Hub()
     _waiter: IWaiter = hub_core.Waiter()
     _pool: IThreadPool = ThreadPool(10, hub=_hub)

@@ -33,7 +33,12 @@ class IErrorHandler(Protocol):
     def handle_error(
         self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
     ) -> None:
-        """Deal with one exception; `context` is the callback or watcher that raised, or None for the loop itself."""
+        """Deal with one exception.
+
+        `context` is what raised or failed: a callback, a watcher, a registration, or what else a caller of the loop's
+        `handle_error` names; the loop itself where it was short of something, which passes; None for a failure of the
+        loop that does not pass, and for an interrupt between two calls.
+        """
         ...
 
 

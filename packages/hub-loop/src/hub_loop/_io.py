@@ -1,7 +1,7 @@
 """File descriptors: one registration per fd, and the io watchers that stand on it.
 
 Receives: `(fd, events)` from the poller, `start`/`stop` from watchers, `want`/`clear` from an owner.  Gives: queued
-callbacks, and `notify(events)` to the owner.
+watchers, and `notify(events)` to the owner.
 
 Three kinds of users, one record per fd:
 

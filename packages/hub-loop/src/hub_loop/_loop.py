@@ -33,7 +33,7 @@ _new = object.__new__
 
 
 class Loop(Turn):
-    """An event loop: see `hub_api.ILoopCore`.
+    """An event loop: see `hub_api.ILoop`.
 
     `flags` names a poller, or several in order of preference ("epoll", "kqueue", "poll", "select"); without it
     HUB_LOOP_BACKEND decides, else the best that the system has.  `default` marks the main thread's loop, which

@@ -1,7 +1,7 @@
 """Prepare, check and idle watchers: alike but for when the turn calls them.
 
 Receives: the turn's calls of `call_all` and `queue_all`.  Gives: callbacks; prepare and check run where the turn
-says, idle ones through the queue, and only when the queue holds nothing else.
+says, idle ones in the line of watchers, and only when nothing else is queued.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def call_all(loop: Turn, watchers: dict[Phase, None]) -> None:
 
 
 def queue_all(watchers: dict[Phase, None]) -> None:
-    """Queue the callbacks of idle watchers: those of the highest priority among them only."""
+    """Queue the idle watchers: those of the highest priority among them only."""
     highest = min(map(urgency, watchers))
     for watcher in watchers:
         if urgency(watcher) == highest:

@@ -10,8 +10,8 @@ A turn, step by step:
    fd that is always ready is watched, if `busy` says that somebody outside has work, or if nothing is referenced; else
    until the next deadline.
 3. poll.
-4. fds: each registration latches readiness, tells its owner, and queues the callbacks of its watchers.
-5. The inbox (async watchers that other threads have sent, signal watchers) is moved into the queue.
+4. fds: each registration latches readiness, tells its owner, and queues its watchers (in `_fired`, as all events are).
+5. The inbox (async watchers that other threads have sent, signal watchers) is emptied, and their events are queued.
 6. The clock is read.
 7. Due timers are queued, oldest deadline first.
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.

@@ -1,7 +1,7 @@
 """The life that all watchers share: idle, active, pending, closed.
 
 Receives: `start`, `stop`, `close` from users, `_fire` from the mechanism that saw the event.  Gives: an entry in the
-loop's queue, and at last the call of the callback.
+loop's line of watchers, and at last the call of the callback.
 Rule 1: everything that changes `_active`, `_pending` or the loop's count of references is in this file and in
 `_timers`.
 Rule 2: a mechanism is armed before the watcher says that it is active, so a refusal by the system leaves it idle.
@@ -114,7 +114,7 @@ class Watcher:
     def _fire(self) -> None:
         """The event has happened: queue the callback, once."""
         if not self._pending:
-            # Not by a method of the loop: between here and the queue there must be no call that an interrupt could end.
+            # Not by a method of the loop: between here and the line there must be no call that an interrupt could end.
             self._pending = True
             if self._priority:
                 self.loop._ranked = True

@@ -69,7 +69,7 @@ class Loop(_Loop):
     def handle_error(
         self, context: object, type: type[BaseException], value: BaseException, tb: TracebackType | None, /
     ) -> None:
-        """Hand an exception to the hub; but the one that ends the hub leaves `run`, and nothing queued is called.
+        """Hand an exception to the hub; but the one that ends the hub leaves `run`, and drops the callbacks.
 
         It is known by its name: the class cannot be imported here, and gevent says that it is never subclassed.
         """

@@ -1,8 +1,8 @@
 """Priorities: whose callback comes first among the events of one turn.
 
-From `MINPRI` to `MAXPRI`, 0 unless set: what is above 0 goes before the callbacks that are queued, what is below 0
-after them; among equals it is first come, first served.  A loop in which both bounds are 0 knows none, and is asked
-for none.
+From `MINPRI` to `MAXPRI`, 0 unless set: first comes what is above 0, then the callbacks that are queued, then what is
+of 0, then what is below; among watchers of one priority it is first come, first served.  A loop in which both bounds
+are 0 knows none, and is asked for none.
 """
 
 from __future__ import annotations
