@@ -5,82 +5,55 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import TypeVar
 
 from greenlet_hub import FdWaiter, sleep, spawn_raw
 
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, world!"
 CHUNK = 65536
-
-SHORT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
-WRONG = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
-
-
-def rest(error: OSError) -> None:
-    """Give a system that is short of memory, say, a moment; any other error is raised again."""
-    if error.errno not in SHORT:
-        raise error
-    sleep(0.01)
+GONE = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.ENOTCONN, errno.ECONNRESET, errno.EPIPE}
+Step = Callable[[], object]
+Result = TypeVar("Result")
 
 
-def own(client: socket.socket) -> FdWaiter:
+def insist(call: Callable[..., Result], *args: object, wait: Step = sleep, clear: Step = sleep) -> Result:
+    """Wait, then call, until it succeeds: every error passes, `EMFILE` and `ENOMEM` too, unless the socket is gone."""
     while True:
         try:
-            return FdWaiter(client.fileno())
+            wait()  # by default only until the others have run
+            return call(*args)
+        except BlockingIOError:
+            clear()  # it was not ready after all: the next wait parks
         except OSError as error:
-            rest(error)
+            if error.errno in GONE:
+                raise
+            sleep(0.01)
 
 
 def serve(client: socket.socket) -> None:
-    ready, unread, last = own(client), b"", False
-    try:
+    unread, last = b"", False
+    with suppress(ConnectionError), client, closing(insist(FdWaiter, client.fileno())) as ready:  # closed: ready first
         while not last and len(unread) < CHUNK:
-            ready.wait_read()
-            try:
-                chunk = client.recv(CHUNK)
-            except BlockingIOError:
-                ready.clear_read()
-                continue
-            except OSError as error:
-                rest(error)
-                continue
+            chunk = insist(client.recv, CHUNK, wait=ready.wait_read, clear=ready.clear_read)
             if len(chunk) < CHUNK:
                 ready.clear_read()  # there is no more for now: the next wait parks, without a recv in vain
             *requests, unread = (unread + chunk).split(b"\r\n\r\n")  # several may come at once, or a part of one
             replies = HELLO * len(requests)
             while replies:
-                try:
-                    replies = replies[client.send(replies) :]
-                except BlockingIOError:
-                    ready.clear_write()
-                    ready.wait_write()
-                except OSError as error:
-                    rest(error)
+                replies = replies[insist(client.send, replies, wait=ready.wait_write, clear=ready.clear_write) :]
             last = not chunk or any(b"\r\nconnection: close" in request.lower() for request in requests)
-    except OSError:
-        pass  # the connection broke
-    finally:
-        ready.close()  # before the socket: its number may be another connection's in a moment
-        client.close()
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C just ends it
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    socket.setdefaulttimeout(0)  # neither the listener nor what it accepts blocks
     listener = socket.create_server(("127.0.0.1", int([*sys.argv, "0"][1])), backlog=4096)
-    listener.setblocking(False)
     print("http://{}:{}/".format(*listener.getsockname()), flush=True)
     ready = FdWaiter(listener.fileno())
     while True:
-        ready.wait_read()
-        try:
-            client, _ = listener.accept()
-        except BlockingIOError:
-            ready.clear_read()
-        except OSError as error:
-            if error.errno in WRONG:
-                raise
-            sleep(0.01)  # out of file descriptors: the connection waits in the backlog until another one ends
-        else:
-            client.setblocking(False)
-            spawn_raw(serve, client)
+        client, _ = insist(listener.accept, wait=ready.wait_read, clear=ready.clear_read)
+        spawn_raw(serve, client)

@@ -70,6 +70,11 @@ def test_every_example_has_a_test() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == TESTED
 
 
+@pytest.mark.parametrize("name", ["hello_http.py", "echo.py"])
+def test_a_server_on_kernel_calls_takes_less_than_60_lines(name: str) -> None:
+    assert len((EXAMPLES / name).read_text().splitlines()) < 60
+
+
 # -- hello_http -----------------------------------------------------------------------------------------------------
 
 

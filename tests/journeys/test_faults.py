@@ -169,6 +169,7 @@ SILENT = [
     ("echo", "epoll", "epoll_ctl:error=ENOSPC:when=3..9", ()),
     ("bare", "epoll", "epoll_ctl:error=ENOMEM:when=4..9", ()),
     ("echo", "epoll", "recvfrom:error=ENOMEM:when=1..6", ()),
+    ("hello", "epoll", "recvfrom:error=ENOMEM:when=1..6", ()),
     ("hello", "epoll", "sendto:error=ENOBUFS:when=1..6", ()),
     ("bare", "poll", "recvfrom,sendto:error=ENOMEM:when=2..9", ()),
     # What is no fault of ours at all.
@@ -247,6 +248,43 @@ def test_a_loop_that_cannot_be_made_is_one_clear_error(kind: str, call: str) -> 
     assert ran.returncode == 1
     assert ran.stderr.count("Traceback") == 1
     assert ran.stderr.rstrip().endswith("OSError: [Errno 24] Too many open files")
+
+
+@pytest.mark.parametrize("kind", ["hello", "echo"])
+def test_a_listener_that_is_gone_is_one_clear_error_and_the_end(kind: str) -> None:
+    tracer = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "inject=accept4:error=EBADF:when=1+"]
+    with subprocess.Popen(
+        [*tracer, sys.executable, str(SERVERS[kind]), "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+            assert address
+            with socket.create_connection(("127.0.0.1", int(address[1])), timeout=20):
+                _, said = process.communicate(timeout=30)  # to the end of stderr, which the tracer holds too
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert said.count("Traceback") == 1
+    assert said.rstrip().endswith("OSError: [Errno 9] Bad file descriptor")
+
+
+@pytest.mark.parametrize("error", ["ECONNRESET", "EPIPE"])
+@pytest.mark.parametrize("kind", ["hello", "echo"])
+def test_a_connection_that_broke_is_closed_in_silence_and_the_others_are_served(
+    kind: str, error: str, tmp_path: Path
+) -> None:
+    with traced(kind, tmp_path, f"sendto:error={error}:when=1") as server:
+        with connect(server) as broken:
+            broken.sendall(REQUEST)
+            assert broken.recv(1) == b""
+        drive(server, kind)
+    assert server.injected() == 1
+    assert server.said == ""
 
 
 # -- faults that stay -----------------------------------------------------------------------------------------------
