@@ -263,7 +263,8 @@ class IRegistration(Protocol):
         """Have `notify(events)` called, once for each of `events`, when it becomes ready.  Look at `ready` first.
 
         An edge is told once: what is latched already is not told again, but for what is always ready.
-        While something is wanted the loop's `run` goes on.
+        While something is wanted the loop's `run` goes on.  What `notify` raises is reported; but after an interrupt
+        (KeyboardInterrupt, SystemExit), which `run` raises, the same is told again.
         Raises ValueError after `close`, and for a mask that is not READ, WRITE or both; OSError if the system has to be
         asked and refuses.
         """

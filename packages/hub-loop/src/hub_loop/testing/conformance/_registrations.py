@@ -295,12 +295,15 @@ class Registrations(LoopKit):
         wires = [make_wire(), make_wire()]
         told: list[int] = []
 
-        def notify(events: int) -> None:
-            told.append(events)
+        def notify(number: int) -> None:
+            told.append(number)
             if len(told) == 1:
                 raise KeyboardInterrupt
 
-        owners = [loop.register(wire.fd, notify) for wire in wires]
+        owners = [
+            loop.register(wire.fd, lambda events, number=number: notify(number))  # type: ignore[misc] # bound early
+            for number, wire in enumerate(wires)
+        ]
         turn(loop)
         for owner, wire in zip(owners, wires, strict=True):
             owner.clear(READ)
@@ -308,9 +311,10 @@ class Registrations(LoopKit):
             wire.send()
         with pytest.raises(KeyboardInterrupt):
             loop.run(once=True)
-        assert told == [READ]
+        (interrupted,) = told
         loop.run(once=True)  # a system that tells changes tells each once: this would block if the loop had lost it
-        assert told == [READ, READ]
+        assert told.count(1 - interrupted) == 1
+        assert told.count(interrupted) <= 2  # it is told again, for the interrupt may have come before it did anything
         for owner in owners:
             owner.close()
 
