@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hub_loop import READ, Loop
+from hub_loop import READ, Loop, _batch
+from hub_loop._watcher import Watcher, urgency
 
 if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
@@ -150,3 +151,23 @@ def test_a_watcher_that_raises_beside_callbacks_left_over_is_reported_and_the_ot
     assert place(busy, "good") <= 100
     assert capsys.readouterr().err.count("ZeroDivisionError") == 1
     assert busy.numbers == list(range(1000))
+
+
+def test_an_event_that_a_signal_handler_finds_while_the_fired_are_sorted_is_told(
+    loop: Loop, clock: ManualClock, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def interrupted(watcher: Watcher) -> int:
+        monkeypatch.undo()
+        loop.closing_fd(wire.fd)  # as a signal handler may that CPython calls at the entry of a function
+        return urgency(watcher)
+
+    monkeypatch.setattr(_batch, "urgency", interrupted)
+    with loop.io(wire.fd, READ) as reader, loop.timer(0.0, priority=1) as ranked, loop.timer(0.0) as plain:
+        reader.start(told.append, "closed")
+        plain.start(told.append, "plain")
+        ranked.start(told.append, "ranked")
+        loop.run(nowait=True)
+        assert told == ["ranked", "plain", "closed"]
+        assert not reader.pending

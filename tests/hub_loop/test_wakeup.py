@@ -7,7 +7,9 @@ is not woken lasts an hour.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +17,9 @@ from hub_loop import Loop
 from hub_loop._wakeup import Wakeup
 from hub_loop.pollers import create
 from hub_loop.testing import FakePoller, ManualClock
+
+if TYPE_CHECKING:
+    from hub_loop._wakeup import Posted
 
 WhenAsleep = Callable[[Callable[[], object]], None]
 
@@ -152,4 +157,27 @@ def test_a_wake_up_that_was_interrupted_leaves_the_next_poster_to_write(monkeypa
         loop.wakeup()
     assert loop.sleeping
     loop.sleeping = False
+    loop.destroy()
+
+
+def test_a_send_after_one_that_was_interrupted_wakes_the_loop() -> None:
+    class Interrupted(deque["Posted"]):
+        def append(self, watcher: Posted, /) -> None:
+            super().append(watcher)
+            raise KeyboardInterrupt  # between the append and what follows it
+
+    called: list[str] = []
+    loop = Loop()
+    loop._wakeup.inbox = Interrupted()
+    with loop.async_() as watcher:
+        watcher.start(called.append, "called")
+        loop.sleeping = True  # in its own thread, for all that the sender knows
+        with pytest.raises(KeyboardInterrupt):
+            watcher.send()
+        assert loop.sleeping
+        watcher.send()
+        assert not loop.sleeping
+        loop.run(nowait=True)
+        loop.run(nowait=True)
+    assert called == ["called"]
     loop.destroy()

@@ -92,8 +92,12 @@ class Batch:
 
     def _run_urgent(self) -> None:
         """Sort those that have fired; call those of a priority above 0."""
-        self._fired = deque(sorted(self._fired, key=urgency))
-        self._ranked = False
+        ranked = deque(sorted(self._fired, key=urgency))
+        known = len(ranked)
+        # Signal handlers may have appended meanwhile.  From here on there is no call, and so none can any more.
+        late = [*self._fired][known:]
+        ranked += late
+        self._fired, self._ranked = ranked, late != []
         while self._fired and self._fired[0]._priority > 0:
             watcher = self._fired[0]
             del self._fired[0]

@@ -172,8 +172,8 @@ class Async(Posted):
                 loop._refuse("send")
             self._sent = inbox
             inbox.append(self)
-            if loop.sleeping:
-                loop.wakeup()
+        if loop.sleeping:  # also if it was sent before: an interrupt may have come between the two
+            loop.wakeup()
 
     def send_ignoring_arg(self, ignored: object, /) -> None:
         """The same as `send`, for places that pass an argument."""
