@@ -2,15 +2,84 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
+import pytest
+
+from hub_api import InvalidThreadUseError
 from hub_loop import READ, Loop, supported
 from hub_loop.testing import ManualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.hub_loop.conftest import Wire
+
+
+# -- other threads ----------------------------------------------------------------------------------------------------
+
+
+def in_thread(func: Callable[[], object]) -> BaseException | None:
+    """Call a function in another thread; what it raised."""
+    raised: list[BaseException | None] = [None]
+
+    def call() -> None:
+        try:
+            func()
+        except BaseException as error:
+            raised[0] = error
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    return raised[0]
+
+
+def test_a_loop_whose_thread_lives_refuses_to_be_destroyed_by_another_be_it_running_or_not(loop: Loop) -> None:
+    error = in_thread(loop.destroy)
+    assert isinstance(error, InvalidThreadUseError)
+    assert f"it belongs to thread {threading.get_ident():#x}; use run_callback_threadsafe(loop.destroy)" in str(error)
+    ran: list[str] = []
+    loop.run_callback(ran.append, "as if nothing had been")
+    loop.run()
+    assert len(ran) == 1
+    in_thread(lambda: loop.run_callback_threadsafe(loop.destroy))
+    assert loop.run() is False
+    assert loop.fileno() is None
+
+
+def test_a_loop_is_destroyed_by_another_thread_although_the_number_of_its_own_was_given_again() -> None:
+    made: list[Loop] = []
+    in_thread(lambda: made.append(Loop()))
+    made[0]._thread = threading.get_ident()  # as if ours had begun since
+    assert in_thread(made[0].destroy) is None
+    assert made[0].fileno() is None
+
+
+def test_a_loop_that_runs_in_a_thread_unknown_to_threading_is_not_destroyed_by_another() -> None:
+    made: list[Loop] = []
+    running, ended = threading.Event(), threading.Event()
+
+    def live() -> None:
+        loop = Loop()
+        made.append(loop)
+        loop.ref()
+        loop.run_callback(running.set)
+        loop.run()
+        ended.set()
+
+    _thread.start_new_thread(live, ())
+    assert running.wait(30.0)
+    with pytest.raises(InvalidThreadUseError, match="cannot destroy it"):
+        made[0].destroy()
+    made[0].run_callback_threadsafe(made[0].break_)
+    assert ended.wait(30.0)
+    made[0].destroy()
+    assert made[0].fileno() is None
 
 
 # -- the end ----------------------------------------------------------------------------------------------------------

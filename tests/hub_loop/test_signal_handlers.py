@@ -26,7 +26,8 @@ on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
 def nothing_of_ours_stays() -> Iterator[None]:
     """The process's wake-up fd, and our own tables, are as before."""
     yield
-    assert (_signals._bridges, _signals._doors, _signals._door) == ({}, {}, None)
+    assert not any(_signals._watchers.values())
+    assert (_signals._doors, _signals._door) == ({}, None)
     assert signal.set_wakeup_fd(-1) == -1
 
 
@@ -94,9 +95,9 @@ def test_a_handler_that_was_set_after_ours_stays(loop: Loop, usr2: list[int]) ->
     def mine(signum: int, frame: object) -> None:
         called.append("mine")
 
+    stranger = signal.getsignal(signal.SIGUSR2)
     with loop.signal(signal.SIGUSR2) as watcher:
         watcher.start(called.append, "watcher")
-        stranger = _signals._bridges[signal.SIGUSR2].previous
         signal.signal(signal.SIGUSR2, mine)
         signal.raise_signal(signal.SIGUSR2)
         turn(loop)
@@ -119,9 +120,9 @@ def test_a_second_watcher_brings_the_bridge_back_that_a_stranger_has_replaced(lo
     def mine(signum: int, frame: object) -> None:
         called.append("mine")
 
+    stranger = signal.getsignal(signal.SIGUSR2)
     with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
         one.start(called.append, "one")
-        stranger = _signals._bridges[signal.SIGUSR2].previous
         signal.signal(signal.SIGUSR2, mine)
         two.start(called.append, "two")
         signal.raise_signal(signal.SIGUSR2)
@@ -134,10 +135,10 @@ def test_a_second_watcher_brings_the_bridge_back_that_a_stranger_has_replaced(lo
 @on_fake
 def test_a_handler_that_replaced_ours_may_call_it_as_long_as_it_likes(loop: Loop, usr2: list[int]) -> None:
     called: list[str] = []
+    stranger = signal.getsignal(signal.SIGUSR2)
     with loop.signal(signal.SIGUSR2) as watcher:
         watcher.start(called.append, "watcher")
         ours = signal.getsignal(signal.SIGUSR2)
-        stranger = _signals._bridges[signal.SIGUSR2].previous
         assert callable(ours)
 
         def mine(signum: int, frame: Any) -> None:
@@ -156,6 +157,62 @@ def test_a_handler_that_replaced_ours_may_call_it_as_long_as_it_likes(loop: Loop
         signal.raise_signal(signal.SIGUSR2)
         assert usr2 == [signal.SIGUSR2] * 2
         assert signal.getsignal(signal.SIGUSR2) is stranger
+
+
+class Chained:
+    """A handler that calls the one that it has replaced, as polite ones do."""
+
+    def __init__(self, called: list[str], name: str) -> None:
+        self._called = called
+        self._name = name
+        self.replaced: Any = signal.signal(signal.SIGUSR2, self)
+
+    def __call__(self, signum: int, frame: object) -> None:
+        self._called.append(self._name)
+        self.replaced(signum, frame)
+
+
+@on_fake
+def test_handlers_that_call_ours_are_put_back_and_lead_to_the_one_before_all_of_them(
+    loop: Loop, usr2: list[int]
+) -> None:
+    called: list[str] = []
+    stranger = signal.getsignal(signal.SIGUSR2)
+    with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two, loop.signal(signal.SIGUSR2) as three:
+        one.start(called.append, "one")
+        Chained(called, "inner")
+        two.start(called.append, "two")
+        outer = Chained(called, "outer")
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called == ["outer", "one", "two"]  # a bridge tells all watchers, be it an old one
+        three.start(called.append, "three")
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+        assert called[3:] == ["one", "two", "three"]
+    assert signal.getsignal(signal.SIGUSR2) is outer
+    del called[:]
+    signal.raise_signal(signal.SIGUSR2)
+    assert called == ["outer", "inner"]
+    assert usr2 == [signal.SIGUSR2]
+    signal.signal(signal.SIGUSR2, stranger)
+
+
+@on_fake
+def test_a_handler_that_puts_ours_back_leaves_it_to_those_who_have_started_meanwhile(
+    loop: Loop, usr2: list[int]
+) -> None:
+    called: list[str] = []
+    stranger = signal.getsignal(signal.SIGUSR2)
+    with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
+        one.start(called.append, "one")
+        passing = Chained(called, "passing")
+        two.start(called.append, "two")
+        signal.signal(signal.SIGUSR2, passing.replaced)
+        signal.raise_signal(signal.SIGUSR2)
+        turn(loop)
+    assert called == ["one", "two"]
+    assert signal.getsignal(signal.SIGUSR2) is stranger  # and not the one that has gone
 
 
 def test_a_handler_that_c_code_has_set_is_not_taken(usr2: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from hub_api import InvalidThreadUseError
 from hub_loop import Loop, _signals
 from hub_loop.testing import FakePoller, ManualClock, active_watchers
 
@@ -29,7 +30,8 @@ on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
 def nothing_of_ours_stays() -> Iterator[None]:
     """The process's wake-up fd, and our own tables, are as before."""
     yield
-    assert (_signals._bridges, _signals._doors, _signals._door) == ({}, {}, None)
+    assert not any(_signals._watchers.values())
+    assert (_signals._doors, _signals._door) == ({}, None)
     assert signal.set_wakeup_fd(-1) == -1
 
 
@@ -240,10 +242,24 @@ def test_a_loop_of_another_thread_says_that_the_main_thread_must_watch(usr2: lis
     mine.destroy()
 
 
+def test_another_thread_cannot_destroy_the_loop_and_its_signals_are_still_told(usr2: list[int]) -> None:
+    called: list[str] = []
+    loop = Loop()
+    loop.signal(signal.SIGUSR2).start(called.append, "called")
+    assert isinstance(in_thread(loop.destroy), InvalidThreadUseError)
+    signal.raise_signal(signal.SIGUSR2)
+    turn(loop)
+    assert called == ["called"]
+    loop.destroy()
+
+
 def test_a_loop_that_another_thread_destroys_leaves_a_bridge_that_steps_aside(usr2: list[int]) -> None:
+    stranger = signal.getsignal(signal.SIGUSR2)
     loop = Loop()
     loop.signal(signal.SIGUSR2).start(print, "never")
-    stranger = _signals._bridges[signal.SIGUSR2].previous
+    # As is the main thread when the interpreter waits for the others to end.
+    loop._owner = ended = threading.Thread()
+    assert not ended.is_alive()
     assert in_thread(loop.destroy) is None
     assert signal.getsignal(signal.SIGUSR2) is not stranger  # that thread cannot put it back
     signal.raise_signal(signal.SIGUSR2)

@@ -6,6 +6,7 @@ Receives: calls of users.  Gives: entries for the turn, which is in `_turn`.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from _thread import get_ident
 from types import MethodType
@@ -56,6 +57,8 @@ class Loop(Turn):
     ) -> None:
         self.default: bool = default is None or bool(default)
         super().__init__(pollers.create(pollers.choose(flags)) if poller is None else poller, clock)
+        # The thread itself: numbers of ended ones are given to others.  None if `threading` does not know it.
+        self._owner = next((thread for thread in threading.enumerate() if thread.ident == self._thread), None)
 
     # -- callbacks --------------------------------------------------------------------------------------------------
 
@@ -299,13 +302,15 @@ class Loop(Turn):
     def destroy(self) -> None:
         """Stop everything and give all file descriptors back.  Idempotent.
 
-        Call from: the loop's thread; or any thread once that one has ended, be it from inside a callback of the loop
-        that switched away and was never resumed.  The loop must not be in its poll.
+        Call from: the loop's thread, but not from inside its poll; or any thread once that one has ended, be it from
+        inside a callback of the loop that switched away and was never resumed.
+        Raises InvalidThreadUseError in another thread while the loop's lives: post `loop.destroy` to it.  A thread that
+        `threading` does not know cannot be asked, and counts as ended unless it runs the loop.
         """
         if self._thread == 0:
             return
-        if self._running and get_ident() != abs(self._thread) and abs(self._thread) in sys._current_frames():
-            self._refuse("destroy it while it runs")
+        if get_ident() != abs(self._thread) and self._owner_lives():
+            self._refuse("destroy it", "run_callback_threadsafe(loop.destroy), or wait until that thread has ended")
         self._thread, self._fork_state = 0, _fork.WHOLE
         self._broken = True
         self._wakeup.close()
@@ -317,6 +322,11 @@ class Loop(Turn):
         self._queue.clear()
         self._fired.clear()
         self._wakeup.inbox.clear()
+
+    def _owner_lives(self) -> bool:
+        if self._owner is not None:
+            return self._owner.is_alive()
+        return self._running and abs(self._thread) in sys._current_frames()
 
     def _format(self) -> str:
         """What a hub's repr says of its loop."""

@@ -16,9 +16,11 @@ What one must know about signals (man 7 signal; the docs of CPython's `signal`):
 - A process has one handler per signal and one wake-up fd.
 
 Rule 1: nothing is stolen.  The handler that was there is put back by the last stop, unless ours was replaced
-meanwhile: then what replaced it stays.  A wake-up fd that somebody else has set stays.
+meanwhile: then what replaced it stays.  That one may call ours at any time; so a bridge keeps to the one handler that
+it has replaced, and another is replaced by a new bridge.  A wake-up fd that somebody else has set stays.
 Rule 2: the bridge of a signal that finds nobody to tell steps aside: it puts the previous handler back and raises the
-signal again.  So a stop that was interrupted, or a loop that was destroyed by another thread, swallows no signal.
+signal again.  So a stop that was interrupted, or a loop whose thread has ended or was left behind by a fork, swallows
+no signal.
 Rule 3: everything here may be interrupted at any statement by the handler of another signal, and what it raises gets
 out; a second `stop`, or the loop's `destroy`, then undoes what was done.
 Rule 4: what the system offers is bound at import: a framework that patches modules does not reach in here.
@@ -36,12 +38,12 @@ from hub_loop._wakeup import Posted
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any
+    from typing import Any, TypeGuard
 
     from hub_loop._loop import Loop
 
-_bridges: dict[int, _Bridge] = {}
-"""By signal number: every bridge that is installed or has watchers."""
+_watchers: dict[int, dict[Signal, None]] = {}
+"""By signal number: those to tell, in the order of their starts.  All bridges of a signal share them, so they stay."""
 _doors: dict[Loop, _Door] = {}
 """By loop: the door through which the C handler wakes it."""
 _door: _Door | None = None
@@ -64,10 +66,10 @@ class Signal(Posted):
         self.signum: int = signum
 
     def _arm(self) -> None:
-        bridge = _bridges.get(self.signum) or _Bridge(self.signum)
         try:
-            bridge.watchers[self] = None  # before the handler is ours: it may be called at once
-            bridge.install(self)
+            watchers = _watchers.setdefault(self.signum, {})
+            watchers[self] = None  # before the handler is ours: it may be called at once
+            _install(self)
             self.loop._signals[self] = None
             _enter(self.loop)
         except BaseException:
@@ -76,11 +78,11 @@ class Signal(Posted):
 
     def _disarm(self) -> None:
         super()._disarm()
-        bridge = _bridges.get(self.signum)
-        if bridge is not None:
-            bridge.watchers.pop(self, None)  # first: from here on a signal is the previous handler's (rule 2)
-            if not bridge.watchers:
-                bridge.uninstall()
+        watchers = _watchers.get(self.signum)
+        if watchers is not None:
+            watchers.pop(self, None)  # first: from here on a signal is the previous handler's (rule 2)
+            if not watchers:
+                _uninstall(self.signum)
         signals = self.loop._signals
         signals.pop(self, None)
         door = _doors.get(self.loop, _door)
@@ -112,18 +114,20 @@ class Signal(Posted):
 
 
 class _Bridge:
-    """The Python handler of one signal: tells the watchers of all loops."""
+    """The Python handler of one signal, in the place of another: tells the watchers of all loops."""
 
     __slots__ = ("previous", "signum", "watchers")
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, previous: Any) -> None:
         self.signum = signum
-        self.previous: Any = None
-        self.watchers: dict[Signal, None] = {}
+        self.previous = previous
+        self.watchers = _watchers[signum]
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
+        installed = False
         for watcher in tuple(self.watchers):
             if watcher.loop._thread == 0:  # a fork by another thread has left that of the loop behind
+                installed = installed or self._is_installed()  # before the last stop puts the previous handler back
                 watcher.stop()
         if self.watchers:
             try:
@@ -131,8 +135,8 @@ class _Bridge:
             except BaseException:  # what the handler of another signal has raised in the middle of it
                 self._tell()
                 raise
-        elif self._is_installed():
-            self.uninstall()
+        elif installed or self._is_installed():
+            _uninstall(self.signum)
             raise_signal(signum)
         elif callable(self.previous):  # called by the handler that replaced us, as if we were still there
             self.previous(signum, frame)
@@ -145,34 +149,39 @@ class _Bridge:
         handler: object = getsignal(self.signum)
         return handler is self
 
-    def install(self, watcher: Signal) -> None:
-        """Become the handler, if somebody else is.  For every start: `signal.signal` also refuses other threads."""
-        previous = getsignal(self.signum)
-        if previous is None:
-            raise ValueError(
-                f"cannot start {watcher!r}: the handler of signal {self.signum} was not set by Python code, and "
-                "so could not be put back; set it to signal.SIG_DFL first, if it is not needed"
-            )
-        if previous is not self:
-            self.previous = previous
-        try:
-            _bridges[self.signum] = self
-            set_handler(self.signum, self)
-        except ValueError:
-            raise ValueError(
-                f"cannot start {watcher!r}: CPython calls signal handlers in the main thread only, and lets no other "
-                "thread set one; watch the signal in the main thread's loop, and post from there by "
-                "run_callback_threadsafe"
-            ) from None
 
-    def uninstall(self) -> None:
-        """Put back what was there before, unless ours was replaced.  Idempotent."""
+def _is_bridge(handler: object, signum: int) -> TypeGuard[_Bridge]:
+    """Whether a handler is a bridge of this signal, and not one of another's that somebody has set here."""
+    return isinstance(handler, _Bridge) and handler.signum == signum
+
+
+def _install(watcher: Signal) -> None:
+    """Have a bridge for the handler.  For every start, even if one is there: `signal.signal` refuses other threads."""
+    signum = watcher.signum
+    handler = getsignal(signum)
+    if handler is None:
+        raise ValueError(
+            f"cannot start {watcher!r}: the handler of signal {signum} was not set by Python code, and "
+            "so could not be put back; set it to signal.SIG_DFL first, if it is not needed"
+        )
+    try:
+        set_handler(signum, handler if _is_bridge(handler, signum) else _Bridge(signum, handler))
+    except ValueError:
+        raise ValueError(
+            f"cannot start {watcher!r}: CPython calls signal handlers in the main thread only, and lets no other "
+            "thread set one; watch the signal in the main thread's loop, and post from there by "
+            "run_callback_threadsafe"
+        ) from None
+
+
+def _uninstall(signum: int) -> None:
+    """Put back what was there before, unless ours was replaced.  Idempotent."""
+    handler = getsignal(signum)
+    if _is_bridge(handler, signum):
         try:
-            if self._is_installed():
-                set_handler(self.signum, self.previous)
+            set_handler(signum, handler.previous)
         except ValueError:
-            return  # a loop destroyed from another thread; the next signal finds nobody, in the right thread (rule 2)
-        _bridges.pop(self.signum, None)
+            pass  # a loop destroyed from another thread; the next signal finds nobody, in the right thread (rule 2)
 
 
 class _Door:
