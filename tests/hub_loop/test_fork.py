@@ -459,6 +459,58 @@ def test_a_fork_watcher_that_raises_is_reported_and_the_child_goes_on(loop: Loop
     assert errors == []
 
 
+def test_fork_watchers_behind_one_that_was_interrupted_are_called_in_the_next_turn(loop: Loop, kin: Kin) -> None:
+    seen: list[str] = []
+
+    def interrupted() -> None:
+        seen.append("interrupted")
+        raise KeyboardInterrupt
+
+    with loop.fork(priority=1) as first, loop.fork() as second, loop.fork() as third, loop.fork() as late:
+        first.start(interrupted)
+        second.start(seen.append, "second")
+        third.start(seen.append, "third")
+
+        def check() -> None:
+            with pytest.raises(KeyboardInterrupt):
+                turn(loop)
+            assert [watcher.pending for watcher in (first, second, third)] == [False, True, True]
+            late.start(seen.append, "late")
+            third.stop()
+            turn(loop)
+            turn(loop)
+            assert seen == ["interrupted", "second"]
+
+        kin.run(check)
+        turn(loop)
+    assert seen == []
+
+
+def test_a_child_that_a_fork_watcher_makes_is_told_of_its_own_fork(loop: Loop, kin: Kin) -> None:
+    told: list[int] = []
+    grandchild: list[int] = []
+
+    def fork() -> None:
+        told.append(os.getpid())
+        if not grandchild:
+            grandchild.append(os.fork())
+
+    with loop.fork(ref=False) as watcher:
+        watcher.start(fork)
+
+        def check() -> None:
+            turn(loop)
+            if grandchild == [0]:
+                turn(loop)
+                turn(loop)
+                os._exit(told != [os.getppid(), os.getpid()])
+            assert os.waitpid(grandchild[0], 0)[1] == 0
+            turn(loop)
+            assert told == [os.getpid()]
+
+        kin.run(check)
+
+
 def test_a_fork_watcher_that_destroys_the_loop_ends_the_turn(loop: Loop, kin: Kin) -> None:
     with loop.fork(ref=False) as watcher:
         watcher.start(loop.destroy)
@@ -575,6 +627,25 @@ def test_signals_of_a_loop_that_was_left_behind_are_the_previous_handlers_again(
         thread.start()
         thread.join()
     assert usr2 == []
+
+
+def test_a_signal_of_a_loop_that_was_left_behind_ends_the_child_if_it_did_so_before(
+    loop: Loop, make_child: Callable[[Callable[[], object]], int]
+) -> None:
+    statuses: list[int] = []
+
+    def live() -> None:
+        pid = make_child(lambda: signal.raise_signal(signal.SIGUSR2))
+        statuses.append(os.waitpid(pid, 0)[1])
+
+    before = signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        thread = threading.Thread(target=live)
+        thread.start()
+        thread.join()
+    signal.signal(signal.SIGUSR2, before)
+    assert statuses == [signal.SIGUSR2]
 
 
 # -- where a fork may come from ----------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import hub_loop
-from hub_loop import READ, Loop
+from hub_loop import READ, Loop, _fork
 from hub_loop._watcher import Watcher
 from hub_loop.pollers import LONGEST
 from hub_loop.testing import FakePoller, ManualClock, active_watchers
@@ -279,3 +279,23 @@ def test_an_interrupt_at_any_moment_loses_no_end_of_a_child(
         assert not loop._sentinels
         assert not loop._children
     assert moment > 20
+
+
+@on_epoll
+def test_an_interrupt_at_any_moment_of_a_childs_first_turn_loses_no_fork_watcher(loop: Loop) -> None:
+    called: list[str] = []
+    with loop.fork(priority=-1) as last, loop.fork() as first:
+        last.start(called.append, "last")
+        first.start(called.append, "first")
+        moment = 0
+        interrupted = True
+        while interrupted:
+            moment += 1
+            _fork.sever(loop)  # what the hook does in a child
+            loop.reinit()
+            del called[:]
+            interrupted = interrupt_at(moment, lambda: loop.run(nowait=True))
+            for _ in range(2):
+                loop.run(nowait=True)
+            assert called == ["first", "last"], moment
+    assert moment > 10

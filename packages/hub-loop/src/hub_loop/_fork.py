@@ -10,11 +10,13 @@ The states of a loop (`_fork_state`), and who makes which move:
               `_thread` is negative, so that no thread matches it: the test that every public call makes anyway fails,
               and `_refuse`, to which it leads, renews the loop instead of refusing.
     RENEWED   poller and wake fd are the child's own, everything is armed in them; fork watchers are still to be called.
+    TELLING   those to be called are marked as pending, and are being called.
     ORPHANED  the child of a fork that another thread made: the loop's own thread is not in this process.  The end.
 
-    WHOLE, SEVERED, RENEWED --sever: the hook, in the child--> SEVERED, or ORPHANED
+    WHOLE, SEVERED, RENEWED, TELLING --sever: the hook, in the child--> SEVERED, or ORPHANED
     SEVERED --renew: the first public call, or the first turn--> RENEWED
-    RENEWED --the first step of the first turn--> WHOLE
+    RENEWED --the first step of the first turn--> TELLING
+    TELLING --none is pending any more--> WHOLE; an interrupt leaves the rest to the first step of the next turn
 
 Rule 1: the hook runs inside `os.fork()`, which may have been called from a callback, from a greenlet, or from a signal
 handler inside the poll, while other threads of the parent held any lock.  So it takes no lock, opens nothing and raises
@@ -33,15 +35,16 @@ from _thread import get_ident
 from weakref import WeakSet
 
 from hub_loop._callback import Post
-from hub_loop._phases import Phase, call_all
+from hub_loop._phases import Phase
 from hub_loop._wakeup import Posted
+from hub_loop._watcher import urgency
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hub_loop._io import Registration
     from hub_loop._turn import Turn
 
-WHOLE, SEVERED, RENEWED, ORPHANED = range(4)
+WHOLE, SEVERED, RENEWED, TELLING, ORPHANED = range(5)
 
 _loops: WeakSet[Turn] | None = None  # None until there is a first loop: only then does a fork concern us
 
@@ -139,6 +142,12 @@ def first_step(loop: Turn) -> None:
     """The turn's first step, where there was a fork."""
     if loop._fork_state == SEVERED:
         renew(loop)
-    loop._fork_state = WHOLE
-    if loop._forks:
-        call_all(loop, loop._forks)
+    if loop._fork_state == RENEWED:
+        for watcher in tuple(loop._forks):
+            watcher._pending = watcher._active
+        loop._fork_state = TELLING
+    for watcher in sorted(loop._forks, key=urgency):
+        if watcher._pending:
+            loop._deliver(watcher)
+    if loop._fork_state == TELLING:  # else one of them has forked, and this is its child
+        loop._fork_state = WHOLE
