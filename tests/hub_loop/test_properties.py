@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -125,11 +126,14 @@ TestTimers.settings = settings(deadline=None, max_examples=60, stateful_step_cou
 
 
 class Callbacks(RuleBasedStateMachine):
-    """Callbacks behave as a list: what is queued while the list is read stands at its end, what is stopped is out."""
+    """Callbacks behave as a list: what is queued while the list is read stands at its end, what is stopped is out.
+
+    A post is one of them, whoever makes it: the loop's thread or another, between the turns or in a callback.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = Loop("select")
+        self.loop = Loop("select", clock=ManualClock())  # a clock that stands: no batch runs out of time
         self.made: list[Callback] = []
         self.queued: list[tuple[int, int]] = []
         self.ran: list[int] = []
@@ -138,23 +142,29 @@ class Callbacks(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.loop.destroy()
 
+    def _queue(self, how: str, number: int, children: int) -> Callback:
+        if how == "queued":
+            return self.loop.run_callback(self._work, number, children)
+        if how == "posted":
+            return self.loop.run_callback_threadsafe(self._work, number, children)
+        made: list[Callback] = []
+        thread = threading.Thread(
+            target=lambda: made.append(self.loop.run_callback_threadsafe(self._work, number, children))
+        )
+        thread.start()
+        thread.join()
+        return made[0]
+
     def _work(self, number: int, children: int) -> None:
         self.ran.append(number)
         for child in range(children):
-            self.loop.run_callback(self._work, -(100 * number + child), 0)
+            self._queue(("queued", "posted")[child % 2], -(100 * number + child), 0)
 
-    @rule(children=st.integers(0, 3), threadsafe=st.booleans())
-    def queue(self, children: int, threadsafe: bool) -> None:
-        if threadsafe:  # those are taken by the next turn, behind what is queued already
-            self.loop.run(nowait=True)
-            self._read()
+    @rule(children=st.integers(0, 3), how=st.sampled_from(["queued", "posted", "posted by a thread"]))
+    def queue(self, children: int, how: str) -> None:
         number = len(self.made) + 1
-        queue = self.loop.run_callback_threadsafe if threadsafe else self.loop.run_callback
-        self.made.append(queue(self._work, number, children))
+        self.made.append(self._queue(how, number, children))
         self.queued.append((number, children))
-        if threadsafe:
-            self.loop.run(nowait=True)
-            self._read()
 
     @precondition(lambda self: self.made)
     @rule(data=st.data())
@@ -166,9 +176,6 @@ class Callbacks(RuleBasedStateMachine):
     @rule()
     def turn(self) -> None:
         self.loop.run(nowait=True)
-        self._read()
-
-    def _read(self) -> None:
         while self.queued:
             number, children = self.queued.pop(0)
             self.expected.append(number)
