@@ -1,17 +1,16 @@
-"""Properties: whatever the program, the loop behaves as a simple model does, and alike on every poller."""
+"""Properties: whatever is done with them, timers, callbacks and fds behave as simple models do."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -487,136 +486,3 @@ class Fds(RuleBasedStateMachine):
 
 TestFds = Fds.TestCase
 TestFds.settings = settings(deadline=None, max_examples=120, stateful_step_count=40)
-
-
-# -- programs: the same order on every poller -------------------------------------------------------------------------
-
-KINDS = ("timer", "repeating", "reader", "writer", "async", "prepare", "check", "idle", "owner")
-making = st.tuples(st.just("make"), st.sampled_from(KINDS), st.integers(-2, 2))
-step = st.one_of(
-    making,
-    st.tuples(st.just("start"), st.integers(0, 7), st.just(0)),
-    st.tuples(st.sampled_from(["stop", "close", "happen"]), st.integers(0, 7), st.just(0)),
-    st.tuples(st.sampled_from(["callback", "threadsafe"]), st.integers(0, 2), st.just(0)),
-    st.tuples(st.just("advance"), st.integers(0, 3), st.just(0)),
-    st.tuples(st.just("turn"), st.just(0), st.just(0)),
-)
-
-
-class Player:
-    """Plays a program on one poller, with one wire, and notes what is called.
-
-    One wire, because which of two ready fds is told first is the system's own affair.
-    """
-
-    def __init__(self, backend: str) -> None:
-        self.clock = ManualClock()
-        self.fake = FakePoller(self.clock) if backend == "fake" else None
-        poller = {"poller": self.fake} if self.fake else {"flags": backend}
-        self.loop = Loop(clock=self.clock, **poller)
-        self.near, self.far = socket.socketpair()
-        self.near.setblocking(False)
-        if self.fake:
-            self.fake.make_ready(self.near.fileno(), WRITE)
-        self.made: list[tuple[str, Any]] = []
-        self.called: list[str] = []
-        self.owned = False
-
-    def close(self) -> None:
-        self.loop.destroy()
-        self.near.close()
-        self.far.close()
-
-    def make(self, kind: str, priority: int) -> None:
-        fd, loop = self.near.fileno(), self.loop
-        makers: dict[str, Any] = {
-            "timer": lambda: loop.timer(1.0, priority=priority),
-            "repeating": lambda: loop.timer(1.0, 2.0, priority=priority),
-            "reader": lambda: loop.io(fd, READ, priority=priority),
-            "writer": lambda: loop.io(fd, WRITE, priority=priority),
-            "async": lambda: loop.async_(priority=priority),
-            "prepare": lambda: loop.prepare(priority=priority),
-            "check": lambda: loop.check(priority=priority),
-            "idle": lambda: loop.idle(priority=priority),
-        }
-        number = len(self.made)
-        if kind != "owner":
-            self.made.append((kind, makers[kind]()))
-        elif not self.owned:
-            self.owned = True
-            self.made.append((kind, loop.register(fd, lambda events: self.called.append(f"owner {number}: {events}"))))
-
-    def act(self, action: str, which: int) -> None:
-        if which >= len(self.made):
-            return
-        kind, watcher = self.made[which]
-        if action == "happen":
-            if kind == "async" and not watcher.closed:
-                watcher.send()
-            elif kind in ("reader", "owner"):
-                self.far.send(b"x")
-                if self.fake:
-                    self.fake.make_ready(self.near.fileno(), READ)
-        elif kind == "owner":
-            if action == "start":
-                self.read()  # an owner waits when there is nothing to read, and no sooner
-                watcher.clear(READ)
-                watcher.want(READ)
-            elif action == "stop":
-                watcher.unwant(READ)
-        elif action != "start":
-            getattr(watcher, action)()
-        elif not watcher.closed:
-            watcher.start(self.note, f"{kind} {which}", kind == "reader")
-
-    def note(self, text: str, reads: bool) -> None:
-        self.called.append(text)
-        if reads:
-            self.called.append(f"{self.read()} bytes")
-
-    def read(self) -> int:
-        if self.fake:
-            self.fake.drain(self.near.fileno(), READ)
-        try:
-            return len(self.near.recv(1 << 16))
-        except BlockingIOError:
-            return 0
-
-    def play(self, program: list[tuple[str, Any, int]]) -> list[str]:
-        for action, value, priority in program:
-            if action == "make":
-                self.make(value, priority)
-            elif action == "advance":
-                self.clock.advance(value)
-            elif action == "turn":
-                self.loop.run(nowait=True)
-                self.called.append("-")
-            elif action == "callback":
-                self.loop.run_callback(self.called.append, f"callback {value}")
-            elif action == "threadsafe":
-                self.loop.run_callback_threadsafe(self.called.append, f"posted {value}")
-            else:
-                self.act(action, value)
-        self.loop.run(nowait=True)
-        return list(self.called)
-
-
-@contextmanager
-def player(backend: str) -> Iterator[Player]:
-    made = Player(backend)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@settings(deadline=None, max_examples=150)
-@given(makes=st.lists(making, min_size=3, max_size=8), steps=st.lists(step, min_size=5, max_size=40))
-def test_a_program_has_its_callbacks_called_in_the_same_order_on_every_poller(
-    makes: list[tuple[str, Any, int]], steps: list[tuple[str, Any, int]]
-) -> None:
-    orders = {}
-    for backend in ("fake", *REAL):
-        with player(backend) as made:
-            orders[backend] = made.play(makes + steps)
-    assert len(set(map(tuple, orders.values()))) == 1, orders
