@@ -32,14 +32,15 @@ KINDS = (
     *("timer", "repeating", "reader", "writer", "async", "prepare", "check", "idle", "owner"),
     *("signal", "child", "fork", "stat"),
 )
-making = st.tuples(st.just("make"), st.sampled_from(KINDS), st.integers(-2, 2))
+making = st.tuples(st.sampled_from(["make and start", "make"]), st.sampled_from(KINDS), st.integers(-2, 2))
+which = st.integers(0, 7)
 step = st.one_of(
     making,
-    st.tuples(st.just("start"), st.integers(0, 7), st.just(0)),
-    st.tuples(st.sampled_from(["stop", "close", "happen"]), st.integers(0, 7), st.just(0)),
+    st.tuples(st.sampled_from(["start", "stop", "close"]), which, st.just(0)),
+    *[st.tuples(st.just("happen"), which, st.just(0))] * 3,
     st.tuples(st.sampled_from(["callback", "threadsafe"]), st.integers(0, 2), st.just(0)),
     st.tuples(st.just("advance"), st.integers(0, 3), st.just(0)),
-    st.tuples(st.just("turn"), st.just(0), st.just(0)),
+    *[st.tuples(st.just("turn"), st.just(0), st.just(0))] * 2,
 )
 
 
@@ -103,8 +104,7 @@ class Player:
             self.made.append((kind, loop.register(fd, lambda events: self.called.append(f"owner {number}: {events}"))))
 
     def act(self, action: str, which: int) -> None:
-        if which >= len(self.made):
-            return
+        which %= len(self.made)
         kind, watcher = self.made[which]
         if action == "happen":
             self.happen(kind, watcher)
@@ -153,8 +153,10 @@ class Player:
 
     def play(self, program: list[tuple[str, Any, int]]) -> list[str]:
         for action, value, priority in program:
-            if action == "make":
+            if action.startswith("make"):
                 self.make(value, priority)
+                if action == "make and start":
+                    self.act("start", -1)
             elif action == "advance":
                 self.clock.advance(value)
             elif action == "turn":
@@ -204,7 +206,7 @@ def without_inotify() -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_inotify")
 @settings(deadline=None, max_examples=150)
-@given(makes=st.lists(making, min_size=3, max_size=8), steps=st.lists(step, min_size=5, max_size=40))
+@given(makes=st.lists(making, min_size=3, max_size=8), steps=st.lists(step, min_size=15, max_size=40))
 def test_a_program_has_its_callbacks_called_in_the_same_order_on_every_poller(
     folder: Path, makes: list[tuple[str, Any, int]], steps: list[tuple[str, Any, int]]
 ) -> None:
