@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from tests.hub_loop.conftest import turn
 
 from hub_api import InvalidThreadUseError
 from hub_loop import READ, WRITE, Loop
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from hub_loop.pollers import Poller
 
 BOTH = READ | WRITE
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
 
 
 def fake_of(loop: Loop) -> FakePoller | None:

@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.hub_loop.conftest import on_epoll, turn
 
 from hub_loop import READ, WRITE, Loop
 from hub_loop.testing import FakePoller
 
 if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
-
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
 
 
 # -- io watchers ------------------------------------------------------------------------------------------------------

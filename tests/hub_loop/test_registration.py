@@ -6,15 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.hub_loop.conftest import turn
 
 from hub_loop import READ, WRITE, Loop
 
 if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
 
 
 # -- registrations ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from tests.hub_loop.conftest import on_epoll, on_fake
 
 import hub_loop
 from hub_loop import READ, Loop
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
 
 Handling = Callable[[Callable[[], object]], AbstractContextManager[None]]
-
-on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
 
 
 # -- the same inside a fake poll, where nothing is left to chance -----------------------------------------------------
