@@ -25,7 +25,7 @@ from hub_loop import Loop, _signals, supported
 from hub_loop.pollers import create
 from hub_loop.testing import FakePoller
 from hub_loop.testing.conformance import Wire
-from hub_loop.testing.conformance._kit import MakeWire, WhenAsleep, calling_when_asleep, in_thread, turn
+from hub_loop.testing.conformance._kit import MakeWire, WhenAsleep, calling_when_asleep, in_thread, making_wires, turn
 from hub_loop.testing.conformance._signal_handlers import Interrupting, interrupting
 
 if TYPE_CHECKING:
@@ -55,16 +55,8 @@ def until(loop: Loop, reached: Callable[[], object]) -> None:
 @pytest.fixture
 def make_wire(loop: Loop) -> Iterator[MakeWire]:
     """Makes wires whose near ends this test's loop can watch."""
-    fake = loop._poller if isinstance(loop._poller, FakePoller) else None
-    wires: list[Wire] = []
-
-    def make(number: int | None = None) -> Wire:
-        wires.append(Wire(fake, number))
-        return wires[-1]
-
-    yield make
-    for wire in wires:
-        wire.close()
+    with making_wires(loop._poller if isinstance(loop._poller, FakePoller) else None) as make:
+        yield make
 
 
 @pytest.fixture
