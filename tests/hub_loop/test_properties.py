@@ -326,7 +326,8 @@ class Fds(RuleBasedStateMachine):
 
     def _an_owner(self, data: Any) -> User:
         owners = [user for user in self.users if user.owner]
-        return owners[data.draw(st.integers(0, len(owners) - 1))]
+        which: int = data.draw(st.integers(0, len(owners) - 1))
+        return owners[which]
 
     def _file_of(self, user: User) -> File:
         [file] = [file for file in self.files if user.number in file.numbers]

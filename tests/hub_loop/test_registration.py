@@ -48,7 +48,7 @@ def test_where_there_are_no_edges_a_want_arms_and_the_event_disarms(loop: Loop, 
         wire.send()
         loop.run(nowait=True)
         assert len(owner.told) == number + 1
-        assert owner.registration._armed == 0
+        assert loop._registrations[wire.fd]._armed == 0
         wire.read()
     owner.registration.close()
 

@@ -56,7 +56,7 @@ def test_whatever_a_signal_handler_starts_ends_the_poll_before_any_time_passes(
     loop.ref()
     watchers = [loop.timer(5.0), loop.prepare(), loop.check(), loop.idle(), loop.async_(), loop.io(wire.fd, READ)]
     for watcher in watchers:
-        during_sleep(loop, lambda watcher=watcher: watcher.start(int))  # type: ignore[misc]
+        during_sleep(loop, functools.partial(watcher.start, int))
         loop.run(once=True)
         assert watcher.active
         assert clock() == begin
@@ -86,7 +86,7 @@ def test_a_timer_started_by_a_signal_between_the_choice_of_the_sleep_and_the_pol
             signal.raise_signal(signal.SIGUSR1)
         return timeout
 
-    loop._time_to_sleep = choose_and_be_interrupted  # type: ignore[method-assign]
+    loop._time_to_sleep = choose_and_be_interrupted  # type: ignore[method-assign]  # of this one object
     before = signal.signal(signal.SIGUSR1, lambda signum, frame: sooner.start(lambda: fired.append(clock() - begin)))
     loop.ref()
     if waiting == "a timer":
