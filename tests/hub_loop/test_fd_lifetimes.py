@@ -398,7 +398,7 @@ def test_a_reset_wakes_whoever_waits_and_the_error_is_there_for_its_own_call(
 
 
 @pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-def test_the_owner_of_each_end_of_a_pipe_is_told_when_the_other_has_gone(loop: Loop) -> None:
+def test_each_end_of_a_pipe_is_told_when_the_other_has_gone(loop: Loop) -> None:
     # The reading end sees HUP, the writing end ERR.
     reader, gone_writer = os.pipe()
     gone_reader, writer = os.pipe()
@@ -466,6 +466,19 @@ def test_whoever_wants_a_regular_file_is_told_in_the_same_turn_each_time(
 
 
 # -- priorities on one fd -------------------------------------------------------------------------------------------
+
+
+def test_watchers_of_one_fd_are_called_by_priority_and_equals_in_order_of_start(loop: Loop, wire: Wire) -> None:
+    called: list[str] = []
+    watchers = []
+    for name, priority in (("low", -2), ("zero", 0), ("high", 2), ("high too", 2), ("zero too", None), ("one", 1)):
+        watchers.append(loop.io(wire.fd, READ, priority=priority))
+        watchers[-1].start(called.append, name)
+    wire.send()
+    turn(loop)
+    assert called == ["high", "high too", "one", "zero", "zero too", "low"]
+    for watcher in watchers:
+        watcher.close()
 
 
 def test_a_watcher_of_higher_priority_that_reads_everything_may_stop_the_lower_ones(loop: Loop, wire: Wire) -> None:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("no_signal_stays_watched")
 
 @on_fake
 @pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
-def test_the_last_stop_puts_back_what_was_no_function_and_no_stop_before_it(loop: Loop, before: Any) -> None:
+def test_the_last_stop_puts_the_previous_handler_back_and_no_stop_before_it(loop: Loop, before: Any) -> None:
     really = signal.signal(signal.SIGUSR2, before)
     try:
         with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two:
