@@ -1,4 +1,4 @@
-"""What the loop's tests add to the kit's: its wires and helpers for the fixture `loop`, and a model of kqueue.
+"""What the loop's tests add to the kit's: wires, marks and helpers for the fixture `loop`, and a model of kqueue.
 
 Rule: what any loop promises is tested by the kit (`hub_loop.testing.conformance`, run by test_conformance.py).  The
 other files here test what is ours alone: internals, texts, what a certain poller does, time to the very instant.
@@ -21,32 +21,42 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hub_loop import Loop, supported
+from hub_loop import Loop, _signals, supported
 from hub_loop.pollers import create
 from hub_loop.testing import FakePoller
 from hub_loop.testing.conformance import Wire
-from hub_loop.testing.conformance._kit import MakeWire, WhenAsleep, calling_when_asleep
+from hub_loop.testing.conformance._kit import MakeWire, WhenAsleep, calling_when_asleep, in_thread, making_wires, turn
 from hub_loop.testing.conformance._signal_handlers import Interrupting, interrupting
 
 if TYPE_CHECKING:
     from hub_loop.pollers import Poller
 
-__all__ = ["MakeWire", "Wire"]  # the other files name them for their annotations
+__all__ = ["MakeWire", "Wire", "in_thread", "turn"]  # the kit's; the other files have them from here
+
+MakeChild = Callable[..., int]
+"""What the fixture `make_child` gives."""
+
+on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
+on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
+on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
+needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfds")
+needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system has no waitid")
+
+
+def until(loop: Loop, reached: Callable[[], object]) -> None:
+    """Turn until a condition holds; pytest-timeout ends what never does."""
+    while not reached():
+        loop.run(once=True)
+
+
+# -- wires and wake-ups -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def make_wire(loop: Loop) -> Iterator[MakeWire]:
     """Makes wires whose near ends this test's loop can watch."""
-    fake = loop._poller if isinstance(loop._poller, FakePoller) else None
-    wires: list[Wire] = []
-
-    def make(number: int | None = None) -> Wire:
-        wires.append(Wire(fake, number))
-        return wires[-1]
-
-    yield make
-    for wire in wires:
-        wire.close()
+    with making_wires(loop._poller if isinstance(loop._poller, FakePoller) else None) as make:
+        yield make
 
 
 @pytest.fixture
@@ -83,7 +93,29 @@ def usr2() -> Iterator[list[int]]:
 
 
 @pytest.fixture
-def make_child() -> Iterator[Callable[..., int]]:
+def no_signal_stays_watched() -> Iterator[None]:
+    """The process's wake-up fd, and the tables of signal watchers, are as before."""
+    yield
+    assert not any(_signals._watchers.values())
+    assert (_signals._doors, _signals._door) == ({}, None)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+# -- children ---------------------------------------------------------------------------------------------------------
+
+
+def exits(code: int) -> Callable[[], None]:
+    """What a child does that ends at once."""
+    return lambda: os._exit(code)
+
+
+def await_zombie(pid: int) -> None:
+    """Stay until a child has ended; it is not waited for."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+@pytest.fixture
+def make_child() -> Iterator[MakeChild]:
     """Forks children that do what the given function does, or wait to be killed; they end with the test."""
     pids: list[int] = []
 
@@ -144,7 +176,7 @@ def end(pid: int) -> None:
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        await_zombie(pid)
     except ChildProcessError:
         pass
 

@@ -19,24 +19,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.hub_loop.conftest import (
+    MakeChild,
+    await_zombie,
+    exits,
+    needs_pidfd,
+    needs_waitid,
+    on_epoll,
+    on_fake,
+    on_real_ones,
+)
 
 from hub_loop import Loop, _children
 from hub_loop.testing import active_watchers
 
 if TYPE_CHECKING:
     from tests.conftest import Kin
-
-MakeChild = Callable[..., int]
-
-on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfds")
-needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system has no waitid")
-
-
-def exits(code: int) -> Callable[[], None]:
-    return lambda: os._exit(code)
 
 
 def dies(signum: int) -> Callable[[], None]:
@@ -46,10 +44,6 @@ def dies(signum: int) -> Callable[[], None]:
         os.kill(os.getpid(), signum)
 
     return die
-
-
-def await_zombie(pid: int) -> None:
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 # -- what is watched ---------------------------------------------------------------------------------------------------

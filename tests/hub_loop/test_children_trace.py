@@ -9,22 +9,9 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.hub_loop.conftest import MakeChild, needs_waitid, on_epoll, on_fake, on_real_ones, until
 
 from hub_loop import Loop, _children
-
-MakeChild = Callable[..., int]
-
-on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfds")
-needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system has no waitid")
-
-
-def until(loop: Loop, reached: Callable[[], object]) -> None:
-    """Turn until a condition holds; pytest-timeout ends what never does."""
-    while not reached():
-        loop.run(once=True)
 
 
 def follow(loop: Loop, pid: int, seen: list[int]) -> None:

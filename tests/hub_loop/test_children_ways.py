@@ -17,37 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.hub_loop.conftest import MakeChild, await_zombie, exits, needs_pidfd, on_epoll, on_fake, on_real_ones, until
 
 from hub_loop import READ, Loop, _children
 from hub_loop.testing import FakePoller
-
-MakeChild = Callable[..., int]
-
-on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-needs_pidfd = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfds")
-needs_waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system has no waitid")
-
-
-def exits(code: int) -> Callable[[], None]:
-    return lambda: os._exit(code)
 
 
 def nothing_stays(loop: Loop) -> None:
     assert not loop._children
     assert not loop._sentinels
     assert not loop._registrations
-
-
-def until(loop: Loop, reached: Callable[[], object]) -> None:
-    """Turn until a condition holds; pytest-timeout ends what never does."""
-    while not reached():
-        loop.run(once=True)
-
-
-def await_zombie(pid: int) -> None:
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 # -- many --------------------------------------------------------------------------------------------------------------

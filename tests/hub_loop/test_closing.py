@@ -6,18 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.hub_loop.conftest import on_epoll
 
 from hub_loop import READ, Loop
 from hub_loop.testing import FakePoller
 
 if TYPE_CHECKING:
     from tests.hub_loop.conftest import MakeWire, Wire
-
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
 
 
 # -- closing ----------------------------------------------------------------------------------------------------------

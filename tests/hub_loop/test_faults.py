@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.hub_loop.conftest import turn
 
 from hub_loop import READ, WRITE, Loop
 from hub_loop._faults import QUIET, REST
@@ -91,10 +92,6 @@ def told(loop: Loop) -> Told:
 
 def out_of(number: int) -> OSError:
     return OSError(number, os.strerror(number))
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
 
 
 # -- the poll -------------------------------------------------------------------------------------------------------

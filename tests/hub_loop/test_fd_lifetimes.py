@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from tests.hub_loop.conftest import turn
 
 from hub_api import InvalidThreadUseError
 from hub_loop import READ, WRITE, Loop
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from hub_loop.pollers import Poller
 
 BOTH = READ | WRITE
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
 
 
 def fake_of(loop: Loop) -> FakePoller | None:
@@ -401,7 +398,7 @@ def test_a_reset_wakes_whoever_waits_and_the_error_is_there_for_its_own_call(
 
 
 @pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-def test_each_end_of_a_pipe_is_told_when_the_other_has_gone(loop: Loop, use: Callable[..., User]) -> None:
+def test_each_end_of_a_pipe_is_told_when_the_other_has_gone(loop: Loop) -> None:
     # The reading end sees HUP, the writing end ERR.
     reader, gone_writer = os.pipe()
     gone_reader, writer = os.pipe()
@@ -411,7 +408,7 @@ def test_each_end_of_a_pipe_is_told_when_the_other_has_gone(loop: Loop, use: Cal
             os.write(writer, bytes(1 << 16))
     except BlockingIOError:
         pass
-    reading, writing = use(reader, READ), use(writer, WRITE)
+    reading, writing = User(loop, "owner", reader, READ), User(loop, "owner", writer, WRITE)
     turn(loop)
     assert (reading.told, writing.told) == ([], [])
     os.close(gone_writer)

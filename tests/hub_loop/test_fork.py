@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.hub_loop.conftest import turn
 
 from hub_api import READ, WRITE, InvalidThreadUseError
 from hub_loop import Loop, _fork
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from tests.hub_loop.conftest import MakeWire, Wire
 
 only = pytest.mark.parametrize
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
 
 
 def assert_it_works(loop: Loop) -> None:

@@ -17,8 +17,6 @@ from hub_loop.testing import FakePoller, ManualClock
 if TYPE_CHECKING:
     pass
 
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-
 
 # -- running ----------------------------------------------------------------------------------------------------------
 

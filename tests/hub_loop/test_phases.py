@@ -7,8 +7,6 @@ import pytest
 from hub_loop import Loop
 from hub_loop._phases import Phase
 
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-
 
 def test_a_phase_has_to_say_in_which_table_it_stands(loop: Loop) -> None:
     with pytest.raises(NotImplementedError):

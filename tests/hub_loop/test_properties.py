@@ -1,15 +1,16 @@
-"""Properties: whatever the program, the loop behaves as a simple model does, and alike on every poller."""
+"""Properties: whatever is done with them, timers, callbacks and fds behave as simple models do."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -125,11 +126,14 @@ TestTimers.settings = settings(deadline=None, max_examples=60, stateful_step_cou
 
 
 class Callbacks(RuleBasedStateMachine):
-    """Callbacks behave as a list: what is queued while the list is read stands at its end, what is stopped is out."""
+    """Callbacks behave as a list: what is queued while the list is read stands at its end, what is stopped is out.
+
+    A post is one of them, whoever makes it: the loop's thread or another, between the turns or in a callback.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = Loop("select")
+        self.loop = Loop("select", clock=ManualClock())  # a clock that stands: no batch runs out of time
         self.made: list[Callback] = []
         self.queued: list[tuple[int, int]] = []
         self.ran: list[int] = []
@@ -138,23 +142,29 @@ class Callbacks(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.loop.destroy()
 
+    def _queue(self, how: str, number: int, children: int) -> Callback:
+        if how == "queued":
+            return self.loop.run_callback(self._work, number, children)
+        if how == "posted":
+            return self.loop.run_callback_threadsafe(self._work, number, children)
+        made: list[Callback] = []
+        thread = threading.Thread(
+            target=lambda: made.append(self.loop.run_callback_threadsafe(self._work, number, children))
+        )
+        thread.start()
+        thread.join()
+        return made[0]
+
     def _work(self, number: int, children: int) -> None:
         self.ran.append(number)
         for child in range(children):
-            self.loop.run_callback(self._work, -(100 * number + child), 0)
+            self._queue(("queued", "posted")[child % 2], -(100 * number + child), 0)
 
-    @rule(children=st.integers(0, 3), threadsafe=st.booleans())
-    def queue(self, children: int, threadsafe: bool) -> None:
-        if threadsafe:  # those are taken by the next turn, behind what is queued already
-            self.loop.run(nowait=True)
-            self._read()
+    @rule(children=st.integers(0, 3), how=st.sampled_from(["queued", "posted", "posted by a thread"]))
+    def queue(self, children: int, how: str) -> None:
         number = len(self.made) + 1
-        queue = self.loop.run_callback_threadsafe if threadsafe else self.loop.run_callback
-        self.made.append(queue(self._work, number, children))
+        self.made.append(self._queue(how, number, children))
         self.queued.append((number, children))
-        if threadsafe:
-            self.loop.run(nowait=True)
-            self._read()
 
     @precondition(lambda self: self.made)
     @rule(data=st.data())
@@ -166,9 +176,6 @@ class Callbacks(RuleBasedStateMachine):
     @rule()
     def turn(self) -> None:
         self.loop.run(nowait=True)
-        self._read()
-
-    def _read(self) -> None:
         while self.queued:
             number, children = self.queued.pop(0)
             self.expected.append(number)
@@ -191,55 +198,125 @@ TestCallbacks.settings = settings(deadline=None, max_examples=60, stateful_step_
 
 
 class File:
-    """One end of a socket pair, under one number or more: what is in it, and whether its other end is there."""
+    """One end of a socket pair, under one number or more: what can be done with it, as a fake poller is told, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, fake: FakePoller | None) -> None:
         near, self.far = socket.socketpair()
         near.setblocking(False)
-        self.numbers = [near.detach()]
-        self.readable = False
-        self.hung_up = False
+        self.far.setblocking(False)
+        self.fake = fake
+        self.numbers: list[int] = []
+        self.readable = self.hung_up = False
+        self.writable = True
+        self._goes_by(near.detach())
+
+    @property
+    def ready(self) -> int:
+        return (READ if self.readable else 0) | (WRITE if self.writable else 0)
+
+    def _goes_by(self, number: int) -> None:
+        self.numbers.append(number)
+        if self.fake:
+            self.fake.replace(number)
+            self.fake.make_ready(number, self.ready)
+            if self.hung_up:
+                self.fake.hang_up(number)
+
+    def _script(self, what: str, *args: int) -> None:
+        for number in self.numbers if self.fake else ():
+            getattr(self.fake, what)(number, *args)
+
+    def dup(self, number: int) -> None:
+        self._goes_by(os.dup(number))
+
+    def close(self, number: int) -> None:
+        os.close(number)
+        self.numbers.remove(number)
+        if self.fake:
+            self.fake.replace(number)
+
+    def send(self) -> None:
+        """The other end sends."""
+        if not self.hung_up:
+            self.far.send(b"x")
+            self.readable = True
+            self._script("make_ready", READ)
 
     def hang_up(self) -> None:
-        self.far.close()
-        self.readable = self.hung_up = True
+        """The other end closes."""
+        if not self.hung_up:
+            self.far.close()
+            self.readable = self.writable = self.hung_up = True
+            self._script("hang_up")
+
+    def make_room(self) -> None:
+        """The other end reads everything."""
+        if not self.hung_up:
+            with suppress(BlockingIOError):
+                while self.far.recv(1 << 20):
+                    pass
+            self.writable = True
+            self._script("make_ready", WRITE)
+
+    def exhaust(self, events: int) -> int:
+        """Read or write until the system refuses; what it has refused: after a hang-up it refuses nothing."""
+        if self.hung_up:
+            return 0
+        number = self.numbers[0]
+        if events & READ:
+            with suppress(BlockingIOError):
+                while os.read(number, 1 << 16):
+                    pass
+            self.readable = False
+        if events & WRITE:
+            with suppress(BlockingIOError):
+                while os.write(number, bytes(1 << 16)):
+                    pass
+            self.writable = False
+        self._script("drain", events)
+        return events
 
 
 @dataclass
-class Watched:
-    """An io watcher, and the number that it watches; None once that has left."""
+class User:
+    """An io watcher, or an owner's registration, and the number that it stands on; None once that has left."""
 
-    watcher: Any
+    handle: Any
     number: int | None
-    events: int
+    wants: int
+    """What it will be told when it happens: for an owner, once."""
+    owner: bool = False
     told: list[int] = field(default_factory=list)
 
 
 class Fds(RuleBasedStateMachine):
-    """Each active watcher is called in each turn in which its file is ready: its file, not what had the number before.
+    """Whoever wants what its file is ready for is told in the next turn: its file, not what had the number before.
 
-    The model is the kernel's own: numbers stand for open files, a dup is a second number of one file, a closed number
-    is given out again.  Every number leaves the loop before it is closed (law 7).
+    A watcher in each turn, an owner once for each want.  The model is the kernel's own: numbers stand for open files, a
+    dup is a second number of one file, a closed number is given out again.  Every number leaves the loop before it is
+    closed (law 7), and an owner waits for what the system has just refused it, as the interface asks of owners.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.files: list[File] = []
-        self.watched: list[Watched] = []
-        self.lowest_free: list[int] = []
+        self.users: list[User] = []
+        self.loop: Any = None
 
-    @initialize(backend=st.sampled_from(REAL))
+    @initialize(backend=st.sampled_from(["fake", *REAL]))
     def begin(self, backend: str) -> None:
-        self.loop = Loop(backend)
+        clock = ManualClock()
+        self.fake = FakePoller(clock) if backend == "fake" else None
+        self.loop = Loop(poller=self.fake, clock=clock) if self.fake else Loop(backend)
 
     def teardown(self) -> None:
-        for watched in self.watched:
-            watched.watcher.close()
+        for user in self.users:
+            user.handle.close()
         for file in self.files:
             file.far.close()
             for number in file.numbers:
                 os.close(number)
-        if hasattr(self, "loop"):
+        if self.loop:
             self.loop.destroy()
 
     def _a_number(self, data: Any) -> tuple[File, int]:
@@ -247,226 +324,166 @@ class Fds(RuleBasedStateMachine):
         which: int = data.draw(st.integers(0, len(numbers) - 1))
         return numbers[which]
 
+    def _an_owner(self, data: Any) -> User:
+        owners = [user for user in self.users if user.owner]
+        which: int = data.draw(st.integers(0, len(owners) - 1))
+        return owners[which]
+
+    def _file_of(self, user: User) -> File:
+        [file] = [file for file in self.files if user.number in file.numbers]
+        return file
+
     def _numbers(self) -> bool:
         return any(file.numbers for file in self.files)
+
+    def _owners(self) -> bool:
+        return any(user.owner for user in self.users)
+
+    # -- files ------------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.files) < 8)
     @rule()
     def open(self) -> None:
-        self.files.append(File())
+        self.files.append(File(self.fake))
 
     @precondition(_numbers)
     @rule(data=st.data())
     def dup(self, data: Any) -> None:
         file, number = self._a_number(data)
         if len(file.numbers) < 4:
-            file.numbers.append(os.dup(number))
+            file.dup(number)
+
+    @precondition(lambda self: self.files)
+    @rule(data=st.data(), what=st.sampled_from(["send", "read", "fill", "make room", "hang up"]))
+    def use(self, data: Any, what: str) -> None:
+        file = self.files[data.draw(st.integers(0, len(self.files) - 1))]
+        if what == "send":
+            file.send()
+        elif what == "hang up":
+            file.hang_up()
+        elif what == "make room":
+            file.make_room()
+        else:
+            file.exhaust(READ if what == "read" else WRITE)
 
     @precondition(_numbers)
     @rule(data=st.data())
     def close(self, data: Any) -> None:
         file, number = self._a_number(data)
-        watchers = [watched for watched in self.watched if watched.number == number and watched.watcher.active]
-        assert self.loop.closing_fd(number) is bool(watchers)
-        os.close(number)
-        file.numbers.remove(number)
-        for watched in watchers:
-            assert watched.watcher.closed
-            watched.number = None
+        leaving = self._leaving(number)
+        assert self.loop.closing_fd(number) is any(user.wants for user in leaving)
+        file.close(number)
+        self._have_left(leaving)
         if not file.numbers:
             file.far.close()
             self.files.remove(file)
-        self.loop.run(nowait=True)
-        for watched in watchers:
-            assert watched.told[-1:] == [watched.events]  # the last event: it has left
-            self.watched.remove(watched)
-        for watched in self.watched:
-            watched.told.clear()
+        self.turn()
+
+    def _leaving(self, number: int) -> list[User]:
+        return [user for user in self.users if user.number == number]
+
+    def _have_left(self, leaving: list[User]) -> None:
+        """The last event: an owner that waits is told 0 at once, a watcher its events in the next turn."""
+        for user in leaving:
+            user.number = None
+            if user.owner:
+                assert user.told == ([0] if user.wants else [])
+                assert (user.handle.fd, user.handle.ready) == (-1, 0)
+                user.told.clear()
+                self.users.remove(user)
+            else:
+                assert user.handle.closed
+
+    # -- watchers ---------------------------------------------------------------------------------------------------
 
     @precondition(_numbers)
     @rule(data=st.data(), events=st.sampled_from([READ, WRITE, READ | WRITE]))
     def watch(self, data: Any, events: int) -> None:
         _, number = self._a_number(data)
-        watched = Watched(self.loop.io(number, events), number, events)
-        watched.watcher.start(watched.told.append, pass_events=True)
-        self.watched.append(watched)
+        user = User(self.loop.io(number, events), number, events)
+        user.handle.start(user.told.append, pass_events=True)
+        self.users.append(user)
 
-    @precondition(lambda self: self.watched)
+    @precondition(lambda self: any(not user.owner for user in self.users))
     @rule(data=st.data(), how=st.sampled_from(["stop", "start", "close"]))
     def change(self, data: Any, how: str) -> None:
-        watched = self.watched[data.draw(st.integers(0, len(self.watched) - 1))]
+        watchers = [user for user in self.users if not user.owner]
+        user = watchers[data.draw(st.integers(0, len(watchers) - 1))]
         if how == "start":
             # Of a number that was closed and given out again the loop is told by a new watcher, not by an old one.
-            watched.watcher.start(watched.told.append, pass_events=True)
-        elif how == "stop":
-            watched.watcher.stop()
+            user.handle.start(user.told.append, pass_events=True)
         else:
-            watched.watcher.close()
-        if not watched.watcher.active:
-            watched.watcher.close()
-            self.watched.remove(watched)
+            getattr(user.handle, how)()
+            user.handle.close()
+            self.users.remove(user)
 
-    @precondition(lambda self: self.files)
-    @rule(data=st.data(), what=st.sampled_from(["send", "read", "hang up"]))
-    def use(self, data: Any, what: str) -> None:
-        file = self.files[data.draw(st.integers(0, len(self.files) - 1))]
-        if what == "send" and not file.hung_up:
-            file.far.send(b"x")
-            file.readable = True
-        elif what == "hang up" and not file.hung_up:
-            file.hang_up()
-        elif what == "read" and not file.hung_up and file.readable:
-            os.read(file.numbers[0], 1 << 16)
-            file.readable = False
+    # -- owners -----------------------------------------------------------------------------------------------------
+
+    @precondition(_numbers)
+    @rule(data=st.data(), events=st.sampled_from([0, READ, WRITE, READ | WRITE]))
+    def register(self, data: Any, events: int) -> None:
+        """Become an owner, and perhaps wait without a try: what is ready already is an edge as well."""
+        _, number = self._a_number(data)
+        if any(user.owner for user in self._leaving(number)):
+            with pytest.raises(ValueError, match="is registered already"):
+                self.loop.register(number, print)
+            return
+        user = User(None, number, events, owner=True)
+        user.handle = self.loop.register(number, user.told.append)
+        if events:
+            user.handle.want(events)
+        self.users.append(user)
+
+    @precondition(_owners)
+    @rule(data=st.data(), events=st.sampled_from([READ, WRITE, READ | WRITE]))
+    def want(self, data: Any, events: int) -> None:
+        user = self._an_owner(data)
+        refused = self._file_of(user).exhaust(events)
+        if refused:
+            user.handle.clear(refused)
+            assert not user.handle.ready & refused
+            user.handle.want(refused)
+            user.wants |= refused
+
+    @precondition(_owners)
+    @rule(data=st.data(), events=st.sampled_from([READ, WRITE, READ | WRITE]))
+    def unwant(self, data: Any, events: int) -> None:
+        user = self._an_owner(data)
+        user.handle.unwant(events)
+        user.wants &= ~events
+
+    @precondition(_owners)
+    @rule(data=st.data())
+    def disown(self, data: Any) -> None:
+        """Close a registration, and not the fd: that may be registered again, and watched."""
+        user = self._an_owner(data)
+        assert user.number is not None
+        leaving = self._leaving(user.number)
+        user.handle.close()
+        self._have_left(leaving)
+        self.turn()
+
+    # -- what is told -----------------------------------------------------------------------------------------------
 
     @rule()
     def turn(self) -> None:
         self.loop.run(nowait=True)
-        for watched in self.watched:
-            [file] = [file for file in self.files if watched.number in file.numbers]
-            ready = (READ if file.readable else 0) | WRITE
-            expected = ready & watched.events
-            assert watched.told == ([expected] if expected else [])
-            watched.told.clear()
+        for user in list(self.users):
+            expected = user.wants
+            if user.number is None:
+                self.users.remove(user)
+            else:
+                expected &= self._file_of(user).ready
+            assert user.told == ([expected] if expected else [])
+            user.told.clear()
+            if user.owner:
+                user.wants &= ~expected
 
     @invariant()
     def the_count_is_right(self) -> None:
-        if hasattr(self, "loop"):
-            assert self.loop.activecnt == sum(watched.watcher.active for watched in self.watched)
+        if self.loop:
+            assert self.loop.activecnt == sum(bool(user.wants) for user in self.users)
 
 
 TestFds = Fds.TestCase
-TestFds.settings = settings(deadline=None, max_examples=80, stateful_step_count=40)
-
-
-# -- programs: the same order on every poller -------------------------------------------------------------------------
-
-KINDS = ("timer", "repeating", "reader", "writer", "async", "prepare", "check", "idle", "owner")
-making = st.tuples(st.just("make"), st.sampled_from(KINDS), st.integers(-2, 2))
-step = st.one_of(
-    making,
-    st.tuples(st.just("start"), st.integers(0, 7), st.just(0)),
-    st.tuples(st.sampled_from(["stop", "close", "happen"]), st.integers(0, 7), st.just(0)),
-    st.tuples(st.sampled_from(["callback", "threadsafe"]), st.integers(0, 2), st.just(0)),
-    st.tuples(st.just("advance"), st.integers(0, 3), st.just(0)),
-    st.tuples(st.just("turn"), st.just(0), st.just(0)),
-)
-
-
-class Player:
-    """Plays a program on one poller, with one wire, and notes what is called.
-
-    One wire, because which of two ready fds is told first is the system's own affair.
-    """
-
-    def __init__(self, backend: str) -> None:
-        self.clock = ManualClock()
-        self.fake = FakePoller(self.clock) if backend == "fake" else None
-        poller = {"poller": self.fake} if self.fake else {"flags": backend}
-        self.loop = Loop(clock=self.clock, **poller)
-        self.near, self.far = socket.socketpair()
-        self.near.setblocking(False)
-        if self.fake:
-            self.fake.make_ready(self.near.fileno(), WRITE)
-        self.made: list[tuple[str, Any]] = []
-        self.called: list[str] = []
-        self.owned = False
-
-    def close(self) -> None:
-        self.loop.destroy()
-        self.near.close()
-        self.far.close()
-
-    def make(self, kind: str, priority: int) -> None:
-        fd, loop = self.near.fileno(), self.loop
-        makers: dict[str, Any] = {
-            "timer": lambda: loop.timer(1.0, priority=priority),
-            "repeating": lambda: loop.timer(1.0, 2.0, priority=priority),
-            "reader": lambda: loop.io(fd, READ, priority=priority),
-            "writer": lambda: loop.io(fd, WRITE, priority=priority),
-            "async": lambda: loop.async_(priority=priority),
-            "prepare": lambda: loop.prepare(priority=priority),
-            "check": lambda: loop.check(priority=priority),
-            "idle": lambda: loop.idle(priority=priority),
-        }
-        number = len(self.made)
-        if kind != "owner":
-            self.made.append((kind, makers[kind]()))
-        elif not self.owned:
-            self.owned = True
-            self.made.append((kind, loop.register(fd, lambda events: self.called.append(f"owner {number}: {events}"))))
-
-    def act(self, action: str, which: int) -> None:
-        if which >= len(self.made):
-            return
-        kind, watcher = self.made[which]
-        if action == "happen":
-            if kind == "async" and not watcher.closed:
-                watcher.send()
-            elif kind in ("reader", "owner"):
-                self.far.send(b"x")
-                if self.fake:
-                    self.fake.make_ready(self.near.fileno(), READ)
-        elif kind == "owner":
-            if action == "start":
-                self.read()  # an owner waits when there is nothing to read, and no sooner
-                watcher.clear(READ)
-                watcher.want(READ)
-            elif action == "stop":
-                watcher.unwant(READ)
-        elif action != "start":
-            getattr(watcher, action)()
-        elif not watcher.closed:
-            watcher.start(self.note, f"{kind} {which}", kind == "reader")
-
-    def note(self, text: str, reads: bool) -> None:
-        self.called.append(text)
-        if reads:
-            self.called.append(f"{self.read()} bytes")
-
-    def read(self) -> int:
-        if self.fake:
-            self.fake.drain(self.near.fileno(), READ)
-        try:
-            return len(self.near.recv(1 << 16))
-        except BlockingIOError:
-            return 0
-
-    def play(self, program: list[tuple[str, Any, int]]) -> list[str]:
-        for action, value, priority in program:
-            if action == "make":
-                self.make(value, priority)
-            elif action == "advance":
-                self.clock.advance(value)
-            elif action == "turn":
-                self.loop.run(nowait=True)
-                self.called.append("-")
-            elif action == "callback":
-                self.loop.run_callback(self.called.append, f"callback {value}")
-            elif action == "threadsafe":
-                self.loop.run_callback_threadsafe(self.called.append, f"posted {value}")
-            else:
-                self.act(action, value)
-        self.loop.run(nowait=True)
-        return list(self.called)
-
-
-@contextmanager
-def player(backend: str) -> Iterator[Player]:
-    made = Player(backend)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@settings(deadline=None, max_examples=150)
-@given(makes=st.lists(making, min_size=3, max_size=8), steps=st.lists(step, min_size=5, max_size=40))
-def test_a_program_has_its_callbacks_called_in_the_same_order_on_every_poller(
-    makes: list[tuple[str, Any, int]], steps: list[tuple[str, Any, int]]
-) -> None:
-    orders = {}
-    for backend in ("fake", *REAL):
-        with player(backend) as made:
-            orders[backend] = made.play(makes + steps)
-    assert len(set(map(tuple, orders.values()))) == 1, orders
+TestFds.settings = settings(deadline=None, max_examples=120, stateful_step_count=40)

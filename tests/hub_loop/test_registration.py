@@ -6,45 +6,36 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.hub_loop.conftest import turn
 
 from hub_loop import READ, WRITE, Loop
+from hub_loop.testing.conformance._registrations import Owner
 
 if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
 
 
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
-
-
 # -- registrations ----------------------------------------------------------------------------------------------------
-
-
-class Owner:
-    """Keeps what its registration tells."""
-
-    def __init__(self, loop: Loop, wire: Wire) -> None:
-        self.told: list[int] = []
-        self.wire = wire
-        self.registration = loop.register(wire.fd, self.told.append)
-        turn(loop)  # the first edges: writable, and what is there already
 
 
 @pytest.mark.parametrize("loop", ["epoll", "fake"], indirect=True)
 def test_readiness_is_latched_without_a_want_where_the_poller_knows_edges(loop: Loop, wire: Wire) -> None:
-    owner = Owner(loop, wire)
-    assert owner.registration.ready == WRITE
+    told: list[int] = []
+    registration = loop.register(wire.fd, told.append)
+    assert registration.ready == 0
+    turn(loop)
+    assert registration.ready == WRITE
     wire.send()
     turn(loop)
-    assert owner.registration.ready == READ | WRITE
-    owner.registration.clear(READ)
+    assert registration.ready == READ | WRITE
+    registration.clear(READ)
     turn(loop)
-    assert owner.registration.ready == WRITE  # not drained, so the kernel is silent
+    assert registration.ready == WRITE  # not drained, so the kernel is silent
     wire.send()
     turn(loop)
-    assert owner.registration.ready == READ | WRITE
-    assert owner.told == []
-    owner.registration.close()
+    assert registration.ready == READ | WRITE
+    assert told == []
+    registration.close()
 
 
 @pytest.mark.parametrize("loop", ["poll", "select"], indirect=True)
@@ -57,7 +48,7 @@ def test_where_there_are_no_edges_a_want_arms_and_the_event_disarms(loop: Loop, 
         wire.send()
         loop.run(nowait=True)
         assert len(owner.told) == number + 1
-        assert owner.registration._armed == 0
+        assert loop._registrations[wire.fd]._armed == 0
         wire.read()
     owner.registration.close()
 

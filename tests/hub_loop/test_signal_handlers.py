@@ -9,53 +9,23 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.hub_loop.conftest import on_epoll, on_fake, on_real_ones, turn
 
 from hub_loop import Loop, _signals
 from hub_loop.testing import active_watchers
 
-on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_ours_stays() -> Iterator[None]:
-    """The process's wake-up fd, and our own tables, are as before."""
-    yield
-    assert not any(_signals._watchers.values())
-    assert (_signals._doors, _signals._door) == ({}, None)
-    assert signal.set_wakeup_fd(-1) == -1
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
-
-
-def in_thread(func: Callable[[], object]) -> BaseException | None:
-    """Call a function in another thread; what it raised."""
-    raised: list[BaseException | None] = [None]
-
-    def call() -> None:
-        try:
-            func()
-        except BaseException as error:
-            raised[0] = error
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    return raised[0]
+pytestmark = pytest.mark.usefixtures("no_signal_stays_watched")
 
 
 # -- whose handler it is -----------------------------------------------------------------------------------------------
 
 
 @on_fake
-@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN, lambda signum, frame: None])
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
 def test_the_last_stop_puts_the_previous_handler_back_and_no_stop_before_it(loop: Loop, before: Any) -> None:
     really = signal.signal(signal.SIGUSR2, before)
     try:

@@ -12,48 +12,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.hub_loop.conftest import in_thread, on_epoll, on_fake, on_real_ones, turn
 
 from hub_api import InvalidThreadUseError
 from hub_loop import Loop, _signals
 from hub_loop.testing import FakePoller, ManualClock, active_watchers
 
-on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-
-
-@pytest.fixture(autouse=True)
-def nothing_of_ours_stays() -> Iterator[None]:
-    """The process's wake-up fd, and our own tables, are as before."""
-    yield
-    assert not any(_signals._watchers.values())
-    assert (_signals._doors, _signals._door) == ({}, None)
-    assert signal.set_wakeup_fd(-1) == -1
-
-
-def turn(loop: Loop) -> None:
-    loop.run(nowait=True)
-
-
-def in_thread(func: Callable[[], object]) -> BaseException | None:
-    """Call a function in another thread; what it raised."""
-    raised: list[BaseException | None] = [None]
-
-    def call() -> None:
-        try:
-            func()
-        except BaseException as error:
-            raised[0] = error
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    return raised[0]
-
+pytestmark = pytest.mark.usefixtures("no_signal_stays_watched")
 
 # -- what is watched ---------------------------------------------------------------------------------------------------
 
@@ -85,49 +54,6 @@ def test_the_watcher_tells_its_signal(loop: Loop) -> None:
         assert watcher.signum == signal.SIGUSR2
         assert (watcher.ref, watcher.priority) == (False, 1)
         assert repr(watcher).endswith(f" signum={signal.SIGUSR2!r}>")
-
-
-def test_several_watchers_of_one_signal_are_called_in_the_order_of_their_starts(loop: Loop, usr2: list[int]) -> None:
-    called: list[str] = []
-    with loop.signal(signal.SIGUSR2) as one, loop.signal(signal.SIGUSR2) as two, loop.signal(signal.SIGUSR2) as three:
-        two.start(called.append, "two")
-        one.start(called.append, "one")
-        three.start(called.append, "three")
-        signal.raise_signal(signal.SIGUSR2)
-        turn(loop)
-        assert called == ["two", "one", "three"]
-        two.stop()
-        signal.raise_signal(signal.SIGUSR2)
-        turn(loop)
-    assert called == ["two", "one", "three", "one", "three"]
-    assert usr2 == []
-
-
-def test_among_the_events_of_one_turn_the_higher_priority_goes_first(loop: Loop, usr2: list[int]) -> None:
-    called: list[str] = []
-    with loop.signal(signal.SIGUSR2, priority=-1) as low, loop.signal(signal.SIGUSR2, priority=1) as high:
-        low.start(called.append, "low")
-        high.start(called.append, "high")
-        loop.run_callback(called.append, "callback")
-        signal.raise_signal(signal.SIGUSR2)
-        turn(loop)
-    assert called == ["high", "callback", "low"]
-
-
-def test_signals_that_come_before_the_callback_count_as_one(loop: Loop, usr2: list[int]) -> None:
-    called: list[int] = []
-    with loop.signal(signal.SIGUSR2) as watcher:
-        watcher.start(called.append, 1)
-        for _ in range(100):
-            signal.raise_signal(signal.SIGUSR2)
-        assert loop.pendingcnt == 1
-        assert watcher.pending
-        turn(loop)
-        turn(loop)
-        assert called == [1]
-        signal.raise_signal(signal.SIGUSR2)
-        turn(loop)
-        assert called == [1, 1]
 
 
 def test_a_signal_from_before_the_start_or_the_restart_is_nobodys(loop: Loop, usr2: list[int]) -> None:
@@ -314,7 +240,8 @@ def test_an_interrupt_in_the_middle_of_telling_is_raised_and_everybody_is_told(l
         class Interrupted:
             inbox = Inbox()
 
-        loop._wakeup = Interrupted()  # type: ignore[assignment]
+        interrupted: Any = Interrupted()
+        loop._wakeup = interrupted
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGUSR2)
         turn(loop)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from tests.hub_loop.conftest import on_epoll, on_fake
 
 import hub_loop
 from hub_loop import READ, Loop, _fork
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from tests.hub_loop.conftest import Wire
 
 Handling = Callable[[Callable[[], object]], AbstractContextManager[None]]
-
-on_real_ones = pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
-on_epoll = pytest.mark.parametrize("loop", ["epoll"], indirect=True)
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
 
 
 # -- the same inside a fake poll, where nothing is left to chance -----------------------------------------------------
@@ -59,7 +56,7 @@ def test_whatever_a_signal_handler_starts_ends_the_poll_before_any_time_passes(
     loop.ref()
     watchers = [loop.timer(5.0), loop.prepare(), loop.check(), loop.idle(), loop.async_(), loop.io(wire.fd, READ)]
     for watcher in watchers:
-        during_sleep(loop, lambda watcher=watcher: watcher.start(int))  # type: ignore[misc]
+        during_sleep(loop, functools.partial(watcher.start, int))
         loop.run(once=True)
         assert watcher.active
         assert clock() == begin
@@ -89,7 +86,7 @@ def test_a_timer_started_by_a_signal_between_the_choice_of_the_sleep_and_the_pol
             signal.raise_signal(signal.SIGUSR1)
         return timeout
 
-    loop._time_to_sleep = choose_and_be_interrupted  # type: ignore[method-assign]
+    loop._time_to_sleep = choose_and_be_interrupted  # type: ignore[method-assign]  # of this one object
     before = signal.signal(signal.SIGUSR1, lambda signum, frame: sooner.start(lambda: fired.append(clock() - begin)))
     loop.ref()
     if waiting == "a timer":

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from hypothesis import strategies as st
+from tests.hub_loop.conftest import on_fake
 
 from hub_loop import Loop
 from hub_loop.testing import ManualClock
-
-on_fake = pytest.mark.parametrize("loop", ["fake"], indirect=True)
 
 
 def test_at_tells_the_deadline(loop: Loop, clock: ManualClock) -> None:

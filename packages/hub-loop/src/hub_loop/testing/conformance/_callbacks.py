@@ -206,8 +206,14 @@ class Callbacks(LoopKit):
     def test_callbacks_that_queue_themselves_do_not_starve_the_poll(self, loop: ILoopCore) -> None:
         polls: list[str] = []
         with loop.check() as check:
-            check.start(polls.append, "polled")
-            self._burn_until(loop, lambda: len(polls) >= 4 and not check.stop())  # type: ignore[func-returns-value]
+
+            def polled() -> None:
+                polls.append("polled")
+                if len(polls) == 4:
+                    check.stop()
+
+            check.start(polled)
+            self._burn_until(loop, lambda: len(polls) == 4)
         assert len(polls) == 4
 
     def test_callbacks_that_queue_themselves_do_not_starve_timers(self, loop: ILoopCore) -> None:

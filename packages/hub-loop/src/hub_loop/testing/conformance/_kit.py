@@ -85,15 +85,8 @@ class LoopKit:
     @pytest.fixture
     def make_wire(self, loop: ILoopCore) -> Iterator[MakeWire]:
         """Makes wires whose near ends the loop can watch."""
-        wires: list[Wire] = []
-
-        def make(number: int | None = None) -> Wire:
-            wires.append(Wire(self.fake, number))
-            return wires[-1]
-
-        yield make
-        for wire in wires:
-            wire.close()
+        with making_wires(self.fake) as make:
+            yield make
 
     @pytest.fixture
     def wire(self, make_wire: MakeWire) -> Wire:
@@ -266,6 +259,20 @@ class MakeWire(Protocol):
     """What the fixture `make_wire` gives; with a number, the near end takes that fd's place."""
 
     def __call__(self, number: int | None = None) -> Wire: ...
+
+
+@contextmanager
+def making_wires(fake: FakePoller | None) -> Iterator[MakeWire]:
+    """What makes wires, which are closed in the end; the poller is told of them if it is a fake one."""
+    wires: list[Wire] = []
+
+    def make(number: int | None = None) -> Wire:
+        wires.append(Wire(fake, number))
+        return wires[-1]
+
+    yield make
+    for wire in wires:
+        wire.close()
 
 
 @dataclass

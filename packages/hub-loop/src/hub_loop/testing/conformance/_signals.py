@@ -91,6 +91,9 @@ class Signals(LoopKit):
             watcher.start(called.append, "told")
             for _ in range(5):
                 signal.raise_signal(ONE)
+            assert watcher.pending
+            assert signal_loop.pendingcnt == 1
+            turn(signal_loop)
             turn(signal_loop)
         assert called == ["told"]
 
@@ -106,13 +109,17 @@ class Signals(LoopKit):
     def test_several_watchers_of_one_signal_are_all_told_in_the_order_of_their_starts(self, signal_loop: ILoop) -> None:
         called: list[int] = []
         watchers = [signal_loop.signal(ONE) for _ in range(3)]
-        for number, watcher in enumerate(watchers):
-            watcher.start(called.append, number)
+        for number in (1, 0, 2):
+            watchers[number].start(called.append, number)
+        signal.raise_signal(ONE)
+        turn(signal_loop)
+        assert called == [1, 0, 2]
+        watchers[1].stop()  # the first of them: the others go on
         signal.raise_signal(ONE)
         turn(signal_loop)
         for watcher in watchers:
             watcher.close()
-        assert called == [0, 1, 2]
+        assert called == [1, 0, 2, 0, 2]
 
     def test_watchers_of_different_signals_are_told_each_of_its_own(self, signal_loop: ILoop) -> None:
         called: list[str] = []
