@@ -291,6 +291,29 @@ def test_an_fd_closed_behind_the_loops_back_while_a_forked_child_holds_its_file_
         os.close(go_on)
 
 
+@on_epoll
+def test_when_a_dead_number_costs_the_poller_its_place_another_closed_number_is_told_to_who_watches_it(
+    loop: Loop,
+) -> None:
+    near, far = socket.socketpair()
+    gone, peer = socket.socketpair()
+    twin = os.dup(near.fileno())
+    told: list[str] = []
+    with far, peer, loop.io(near.fileno(), READ) as reader, loop.io(gone.fileno(), READ) as other:
+        reader.start(print)
+        other.start(told.append, "closed")
+        loop.run(nowait=True)
+        reader.stop()
+        gone.close()  # nobody tells the loop, and the kernel says nothing of it
+        near.close()  # nor of this one; but its file lives on under another number
+        far.send(b"x")
+        for _ in range(6):
+            loop.run(nowait=True)
+        assert told == ["closed"]
+        assert other.closed
+    os.close(twin)
+
+
 def test_the_end_of_an_old_file_is_not_taken_for_that_of_a_new_one_under_its_number(
     loop: Loop, make_wire: MakeWire
 ) -> None:
