@@ -199,9 +199,10 @@ def test_200_threads_that_use_the_hub_once_leave_no_fd_and_no_greenlet(
     for _ in range(1000):
         sleep(0)
         get_hub().destroy(destroy_loop=True)
-        if greenlets() == before[1]:
+        if greenlets() <= before[1]:  # fewer, if an earlier test's were still on their way
             break
-    assert (fds(), greenlets()) == before
+    assert fds() == before[0]
+    assert greenlets() <= before[1]
 
 
 def test_an_implicit_hub_is_closed_as_its_thread_ends(implicit: None, elsewhere: Elsewhere) -> None:

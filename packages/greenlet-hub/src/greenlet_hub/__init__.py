@@ -39,13 +39,13 @@ from hub_core import (
     wait_on_watcher,
     wait_read,
     wait_readwrite,
-    wait_reason,
     wait_write,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from greenlet_hub.__about__ import __version__
+    from hub_core import wait_reason
     from hub_loop import Loop
     from hub_resolver import BlockingResolver, ThreadResolver
     from hub_threadpool import ThreadPool
@@ -93,6 +93,7 @@ _LATER = {
     "ThreadPool": "hub_threadpool",
     "ThreadResolver": "hub_resolver",
     "BlockingResolver": "hub_resolver",
+    "wait_reason": "hub_core",
 }
 
 

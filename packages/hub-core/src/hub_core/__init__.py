@@ -24,13 +24,13 @@ from hub_core._local import (
     set_hub,
     set_loop,
 )
-from hub_core._report import wait_reason
 from hub_core._waiter import Waiter
 from hub_core._waits import idle, wait_on_watcher, wait_read, wait_readwrite, wait_write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hub_core.__about__ import __version__
+    from hub_core._report import wait_reason
 
 __all__ = [
     "BlockingSwitchOutError",
@@ -65,10 +65,10 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker that sees a module's __getattr__ takes every misspelt name for granted
 
-    def __getattr__(name: str) -> str:
-        """The version, when somebody asks for it (PEP 562)."""
-        if name == "__version__":
-            from hub_core.__about__ import __version__
-
-            return __version__
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import what few programs need when somebody asks for it (PEP 562)."""
+        home = {"__version__": "__about__", "wait_reason": "_report"}.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(__import__(f"{__name__}.{home}", fromlist=[name]), name)
+        return value
