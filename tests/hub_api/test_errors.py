@@ -13,6 +13,11 @@ KINDS = [
     (hub_api.BlockingSwitchOutError, AssertionError),
     (hub_api.InvalidSwitchError, AssertionError),
     (hub_api.InvalidThreadUseError, RuntimeError),
+    (hub_api.ForkedError, RuntimeError),
+    (hub_api.JobCancelledError, RuntimeError),
+    (hub_api.PoolFullError, RuntimeError),
+    (hub_api.PoolKilledError, RuntimeError),
+    (hub_api.WorkerLostError, RuntimeError),
     (hub_api.HubDestroyed, BaseException),
 ]
 

@@ -1,4 +1,7 @@
-"""What a type checker makes of the hub's surface: `mypy --strict tests` checks this file, nothing runs it."""
+"""What a type checker makes of the hub's surface: `mypy --strict tests` checks this file, nothing runs it.
+
+Each ignore is a refusal that is checked: one that ignores nothing is an error.
+"""
 
 from __future__ import annotations
 

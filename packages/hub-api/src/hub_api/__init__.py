@@ -9,19 +9,24 @@ and at run time the family does not: they come into memory when somebody asks fo
 from hub_api._errors import (
     BlockingSwitchOutError,
     ConcurrentObjectUseError,
+    ForkedError,
     HubDestroyed,
     InvalidSwitchError,
     InvalidThreadUseError,
+    JobCancelledError,
     LoopExit,
+    PoolFullError,
+    PoolKilledError,
+    WorkerLostError,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hub_api.__about__ import __version__
     from hub_api._hub import IHub, ISwitchable, IWaiter
-    from hub_api._loop import IErrorHandler, ILoop, ILoopCore, ILoopFactory
+    from hub_api._loop import ICountingLoop, IErrorHandler, IForkListener, ILoop, ILoopCore, ILoopFactory
     from hub_api._resolver import IResolver
-    from hub_api._threadpool import IJob, IThreadPool
+    from hub_api._threadpool import IJob, ILane, ILaneJob, ILanes, IThreadPool
     from hub_api._watchers import (
         IAsyncWatcher,
         ICallback,
@@ -44,14 +49,20 @@ __all__ = [
     "WRITE",
     "BlockingSwitchOutError",
     "ConcurrentObjectUseError",
+    "ForkedError",
     "HubDestroyed",
     "IAsyncWatcher",
     "ICallback",
     "IChildWatcher",
+    "ICountingLoop",
     "IErrorHandler",
+    "IForkListener",
     "IHub",
     "IIoWatcher",
     "IJob",
+    "ILane",
+    "ILaneJob",
+    "ILanes",
     "ILoop",
     "ILoopCore",
     "ILoopFactory",
@@ -66,16 +77,20 @@ __all__ = [
     "IWatcher",
     "InvalidSwitchError",
     "InvalidThreadUseError",
+    "JobCancelledError",
     "LoopExit",
+    "PoolFullError",
+    "PoolKilledError",
+    "WorkerLostError",
     "__version__",
 ]
 
 _HOMES = {
     "__about__": ["__version__"],
     "_hub": ["IHub", "ISwitchable", "IWaiter"],
-    "_loop": ["IErrorHandler", "ILoop", "ILoopCore", "ILoopFactory"],
+    "_loop": ["ICountingLoop", "IErrorHandler", "IForkListener", "ILoop", "ILoopCore", "ILoopFactory"],
     "_resolver": ["IResolver"],
-    "_threadpool": ["IJob", "IThreadPool"],
+    "_threadpool": ["IJob", "ILane", "ILaneJob", "ILanes", "IThreadPool"],
     "_watchers": [
         "IAsyncWatcher",
         "ICallback",

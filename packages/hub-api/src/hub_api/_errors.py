@@ -17,6 +17,14 @@ class LoopExit(Exception):
 
     Raised in the hub's parent (the main greenlet), whoever it was that blocked.  `args` is
     `(message, hub, handles)`: the text, the hub that ran dry, and a list with what the loop can tell of its handles.
+    `str` is these three and the report, `repr` is without it.
+    """
+
+    report: Any = None
+    """What each greenlet waited for at that moment, as `hub_core.Hub.report` returns it.
+
+    None if the hub has not made one: for the end of a program that waits in `join`, or where the exception was made by
+    somebody else.
     """
 
     @property
@@ -31,7 +39,8 @@ class LoopExit(Exception):
         return f"{message}\n\tHub: {hub}\n\tHandles:\n{handles!r}"
 
     def __str__(self) -> str:
-        return repr(self) if len(self.args) == 3 else super().__str__()
+        text = repr(self) if len(self.args) == 3 else super().__str__()
+        return text if self.report is None else f"{text}\n{self.report}"
 
 
 class ConcurrentObjectUseError(AssertionError):
@@ -55,3 +64,23 @@ class HubDestroyed(BaseException):
 
     Not for user code: it is a BaseException so that no callback's `except Exception` keeps a dying hub alive.
     """
+
+
+class ForkedError(RuntimeError):
+    """What was under way in the parent at a fork ended in the child with this: who worked on it is not in the child."""
+
+
+class JobCancelledError(RuntimeError):
+    """A job was cancelled before a worker took it, and never ran."""
+
+
+class PoolFullError(RuntimeError):
+    """A job was refused because all places of its pool or lane are taken."""
+
+
+class PoolKilledError(RuntimeError):
+    """A pool that was killed takes no more jobs, and those that no worker had taken never ran."""
+
+
+class WorkerLostError(RuntimeError):
+    """A worker died before it could tell what its job returned or raised; whether that had an effect is not known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from hub_api._loop import ILoopCore
 from hub_api._resolver import IResolver
@@ -30,6 +30,9 @@ class ISwitchable(Protocol):
 
 class IWaiter(Protocol):
     """One wait of one greenlet, and its outcome."""
+
+    reason: object
+    """What the wait is for, if that is more than the waiter itself: reports of who waits name it."""
 
     @property
     def greenlet(self) -> ISwitchable | None:
@@ -90,12 +93,29 @@ class IHub(Protocol):
         ...
 
     @property
+    def current(self) -> bool:
+        """Whether the hub itself runs now and not a greenlet: so this is a callback, which cannot park."""
+        ...
+
+    @property
     def main_hub(self) -> bool:
         """Whether this is the hub of the main thread."""
         ...
 
     def waiter(self) -> IWaiter:
         """A new waiter of this hub, for packages that do not import hub-core."""
+        ...
+
+    def of_this_thread(self) -> IHub | None:
+        """The hub of the calling thread, this one or another, or None if it has none.  Call from: any thread."""
+        ...
+
+    def refuse(self, what: str, remedy: str = "") -> NoReturn:
+        """Raise InvalidThreadUseError: `what` cannot be done in this thread, `remedy` says what to do instead.
+
+        It names the hub and its thread, and the calling thread and its own hub.  For the checks of what belongs to a
+        hub.  Call from: any thread but the hub's; in that, it raises ValueError, for the hub is destroyed.
+        """
         ...
 
     def wait(self, watcher: IWatcher, /) -> None:

@@ -7,7 +7,7 @@ checks are static.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from os import PathLike
 from types import TracebackType
 from typing import Protocol, TypeVarTuple
@@ -38,6 +38,25 @@ class IErrorHandler(Protocol):
         `context` is what raised or failed: a callback, a watcher, a registration, or what else a caller of the loop's
         `handle_error` names; the loop itself where it was short of something, which passes; None for a failure of the
         loop that does not pass, and for an interrupt between two calls.
+        """
+        ...
+
+
+class IForkListener(Protocol):
+    """Whoever runs greenlets, say, on a loop, and must know that this is a forked child."""
+
+    def loop_forked(self) -> None:
+        """Called inside `os.fork()`, in the child, in the loop's thread, after each fork.
+
+        The loop cannot be used yet.  Must take no lock, ask the system nothing, and raise nothing.  What a signal
+        handler raises may end it at any moment: then it is called again in the same child, and does the rest.
+        """
+        ...
+
+    def loop_renewed(self, watchers: Iterable[IWatcher], notified: Iterable[Callable[[int], object]]) -> None:
+        """Called once at the loop's first use in the child, before any callback: it works again.
+
+        `watchers`: all that are active or pending.  `notified`: the functions that registrations notify.
         """
         ...
 
@@ -202,8 +221,58 @@ class ILoopCore(Protocol):
         ...
 
 
+class ICountingLoop(ILoopCore, Protocol):
+    """A loop that tells what it has done: what `hub.counters` and `hub.watch` of hub-core need.
+
+    Call from: any thread, without a lock; also after `destroy`, when nothing changes any more.  Each of these is
+    replaced in one step, so a reader sees it as it was at some moment.
+    """
+
+    @property
+    def iteration(self) -> int:
+        """Turns begun so far."""
+        ...
+
+    @property
+    def calls(self) -> int:
+        """Calls of callbacks and watchers so far: each that was taken from its line, also if it was stopped meanwhile.
+
+        What `run_mark` takes is not among them: to add one would cost it a tenth.  During a batch the number may lag
+        behind, by 50 calls at the most.
+        """
+        ...
+
+    @property
+    def polled(self) -> tuple[float, float | None]:
+        """Seconds slept: those in polls that might sleep and are over, and when the present one began, or None.
+
+        A poll that is not to wait counts as work.  The time that a host polls for this loop counts as sleep.
+        """
+        ...
+
+    @property
+    def made_at(self) -> float:
+        """When the loop was made, on its own clock."""
+        ...
+
+    def clock(self) -> float:
+        """Seconds on the loop's monotonic clock, at this moment."""
+        ...
+
+    def progress(self) -> object:
+        """Something that is equal to what it was only if the loop has begun no turn and no call meanwhile.
+
+        None while the loop blocks nobody: while it sleeps, be it in a host's poll; and in a forked child until its
+        first use, for until then it counts what belongs to the parent.
+        """
+        ...
+
+
 class ILoop(ILoopCore, Protocol):
     """The whole documented loop: a core with signals, children, forks and paths."""
+
+    fork_listener: IForkListener | None
+    """Told in a forked child; set by the hub that uses the loop.  None tells nobody."""
 
     def signal(self, signum: int, ref: bool = True, priority: int | None = None) -> ISignalWatcher:
         """A watcher for a signal.
