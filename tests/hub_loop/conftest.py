@@ -1,4 +1,4 @@
-"""What the loop's tests add to the kit's: wires, marks and helpers for the fixture `loop`, and a model of kqueue.
+"""What the loop's tests add to the kit's: wires, eyes, marks and helpers for the fixture `loop`, and a model of kqueue.
 
 Rule: what any loop promises is tested by the kit (`hub_loop.testing.conformance`, run by test_conformance.py).  The
 other files here test what is ours alone: internals, texts, what a certain poller does, time to the very instant.
@@ -12,18 +12,21 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.hub_loop.eyes import HAS_INOTIFY, REAL, Eye
 
-from hub_loop import Loop, _signals, supported
+from hub_loop import READ, WRITE, Loop, _signals, _stat, supported
 from hub_loop.pollers import create
-from hub_loop.testing import FakePoller
+from hub_loop.testing import FakePoller, ManualClock, active_watchers
 from hub_loop.testing.conformance import Wire
 from hub_loop.testing.conformance._kit import MakeWire, WhenAsleep, calling_when_asleep, in_thread, making_wires, turn
 from hub_loop.testing.conformance._signal_handlers import Interrupting, interrupting
@@ -57,6 +60,14 @@ def make_wire(loop: Loop) -> Iterator[MakeWire]:
     """Makes wires whose near ends this test's loop can watch."""
     with making_wires(loop._poller if isinstance(loop._poller, FakePoller) else None) as make:
         yield make
+
+
+def rest(loop: Loop) -> None:
+    """Sleep for a moment."""
+    with loop.timer(0.001) as timer:
+        timer.start(timer.stop)
+        while timer.active:
+            loop.run(once=True)
 
 
 @pytest.fixture
@@ -97,8 +108,45 @@ def no_signal_stays_watched() -> Iterator[None]:
     """The process's wake-up fd, and the tables of signal watchers, are as before."""
     yield
     assert not any(_signals._watchers.values())
-    assert (_signals._doors, _signals._door) == ({}, None)
+    assert _signals._door is None
     assert signal.set_wakeup_fd(-1) == -1
+
+
+# -- users of fds -----------------------------------------------------------------------------------------------------
+
+BOTH = READ | WRITE
+
+
+class User:
+    """Waits for an fd in one of the two ways, again and again, and keeps what it is told."""
+
+    def __init__(self, loop: Loop, how: str, fd: int, events: int = READ) -> None:
+        self.told: list[int] = []
+        self._how, self._events = how, events
+        self.handle: Any
+        if how == "io":
+            self.handle = loop.io(fd, events)
+            self.handle.start(self.told.append, pass_events=True)
+        else:
+            self.handle = loop.register(fd, self.told.append)
+            turn(loop)  # the first edges
+            self.handle.clear(BOTH)
+            self.handle.want(events)
+
+    def again(self) -> None:
+        """Wait for the next event, as whoever has read everything does."""
+        self.told.clear()
+        if self._how == "owner":
+            self.handle.clear(BOTH)
+            self.handle.want(self._events)
+
+    @property
+    def last(self) -> list[int]:
+        """What is told of an fd that leaves the loop."""
+        return [self._events] if self._how == "io" else [0]
+
+    def close(self) -> None:
+        self.handle.close()
 
 
 # -- children ---------------------------------------------------------------------------------------------------------
@@ -179,6 +227,43 @@ def end(pid: int) -> None:
         await_zombie(pid)
     except ChildProcessError:
         pass
+
+
+# -- forks ------------------------------------------------------------------------------------------------------------
+
+
+def assert_it_works(loop: Loop) -> None:
+    """A loop that turns: own callbacks, posts, a thread's wake-up out of a blocking poll, and an fd."""
+    seen: list[object] = []
+    loop.run_callback(seen.append, "own")
+    loop.run_callback_threadsafe(seen.append, "posted")
+    turn(loop)
+    assert seen == ["own", "posted"]
+    near, far = socket.socketpair()
+    fake = loop._poller if isinstance(loop._poller, FakePoller) else None
+    if fake is not None:
+        fake.replace(near.fileno())
+        fake.make_ready(near.fileno(), READ)
+    far.send(b"x")
+    with loop.io(near.fileno(), READ) as watcher:
+        watcher.start(loop.break_)
+        loop.run()
+    woken = threading.Event()
+
+    def wake() -> None:
+        while not loop.sleeping and not woken.is_set():
+            pass
+        loop.run_callback_threadsafe(loop.break_)
+
+    thread = threading.Thread(target=wake)
+    with loop.async_() as keep_going:
+        keep_going.start(seen.append, "nobody sends")
+        thread.start()
+        loop.run()
+        woken.set()
+        thread.join()
+    near.close()
+    far.close()
 
 
 # -- kqueue, modelled -------------------------------------------------------------------------------------------------
@@ -274,6 +359,42 @@ def kqueue_or_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the kqueue back-end find a kqueue: the system's own, or the model."""
     if not hasattr(select, "kqueue"):
         monkeypatch.setattr("hub_loop.pollers.kqueue._kernel", KERNEL)
+
+
+# -- paths ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(
+    params=[
+        *(f"polling-{name}" for name in (*REAL, "fake")),
+        *(f"inotify-{name}" for name in REAL if HAS_INOTIFY),
+    ]
+)
+def eye(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Eye]:
+    """Each mechanism on each poller; the clock moves only for polling, so inotify gets no help from it."""
+    way, poller = request.param.split("-")
+    if way == "polling":
+        monkeypatch.setattr(_stat, "find_inotify", lambda: None)
+    else:
+        assert _stat.find_inotify() is not None, "the tests' environment has inotify_simple"
+    clock = ManualClock()
+    made = Loop(poller=FakePoller(clock), clock=clock) if poller == "fake" else Loop(poller, clock=clock)
+    eye = Eye(made, clock, way == "polling")
+    yield eye
+    for watcher in eye.watchers:
+        watcher.close()
+    assert active_watchers(made) == []
+    assert made.activecnt == 0
+    assert made._inotify is None
+    made.destroy()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of five bytes."""
+    path = tmp_path / "file"
+    path.write_text("first")
+    return path
 
 
 # -- pollers ----------------------------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ import pytest
 from hub_api import ILoopCore
 from hub_loop import Loop, supported
 from hub_loop.testing import FakePoller, ManualClock
-from hub_loop.testing.conformance import CoreConformance, LoopConformance, LoopKit, Priorities, Running, Wire
+from hub_loop.testing.conformance import CoreConformance, Counting, LoopConformance, LoopKit, Priorities, Running, Wire
 from hub_loop.testing.conformance._kit import Child, in_child
 
 
 @pytest.mark.skipif("epoll" not in supported(), reason="this system has no epoll")
-class TestEpoll(LoopConformance):
+class TestEpoll(LoopConformance, Counting):
     """On epoll."""
 
     def make_loop(self) -> Loop:
@@ -31,7 +31,7 @@ class TestPoll(LoopConformance):
         return Loop("poll")
 
 
-class TestSelect(LoopConformance):
+class TestSelect(LoopConformance, Counting):
     """On select."""
 
     def make_loop(self) -> Loop:
@@ -51,7 +51,7 @@ class TestKqueue(LoopConformance):
         return Loop(poller=KqueuePoller())
 
 
-class TestFake(LoopConformance):
+class TestFake(LoopConformance, Counting):
     """On the scripted poller, which moves a clock instead of sleeping; it asks the system about the loop's own fds."""
 
     def make_loop(self) -> Loop:

@@ -45,13 +45,14 @@ def test_a_timer_that_was_stopped_at_the_head_of_the_heap_does_not_shorten_the_s
 
 @pytest.mark.parametrize("loop", ["epoll", "poll", "select"], indirect=True)
 def test_a_signals_pipe_that_somebody_has_emptied_is_no_error(loop: Loop) -> None:
-    from hub_loop import _signals
 
     told: list[str] = []
     with loop.signal(signal.SIGUSR2) as watcher:
         watcher.start(told.append, "told")
-        _signals._doors[loop]._drain()
+        door = loop._door
+        assert door is not None
+        door._drain()
         signal.raise_signal(signal.SIGUSR2)
         loop.run(once=True)
-        _signals._doors[loop]._drain()
+        door._drain()
     assert told == ["told"]

@@ -42,7 +42,7 @@ def in_thread(func: Callable[[], object]) -> BaseException | None:
 def test_a_loop_whose_thread_lives_refuses_to_be_destroyed_by_another_be_it_running_or_not(loop: Loop) -> None:
     error = in_thread(loop.destroy)
     assert isinstance(error, InvalidThreadUseError)
-    assert f"it belongs to thread {threading.get_ident():#x}; use run_callback_threadsafe(loop.destroy)" in str(error)
+    assert f"({threading.get_ident():#x}); use run_callback_threadsafe(loop.destroy)" in str(error)
     ran: list[str] = []
     loop.run_callback(ran.append, "as if nothing had been")
     loop.run()

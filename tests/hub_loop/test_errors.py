@@ -37,6 +37,7 @@ def test_an_exception_of_the_poller_is_reported_for_the_loop_itself(loop: Loop) 
             super().handle_error(*args)
             loop.break_()
 
+    loop._attend()  # as before its first sleep
     errors, poller, broken = Leaving(), loop._poller, Broken()
     loop._poller = broken  # type: ignore[assignment]  # all of it that is used
     loop.ref()

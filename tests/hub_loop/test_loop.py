@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hub_api import READ
 from hub_loop import Loop, supported
 from hub_loop.pollers import LONGEST
 from hub_loop.testing import FakePoller, ManualClock
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     pass
 
 
-# -- running ----------------------------------------------------------------------------------------------------------
+# -- running --------------------------------------------------------------------------------------------------------
 
 
 def test_the_iteration_counts_the_turns(loop: Loop) -> None:
@@ -28,7 +30,7 @@ def test_the_iteration_counts_the_turns(loop: Loop) -> None:
     assert loop.iteration == before + 5
 
 
-# -- time and names ---------------------------------------------------------------------------------------------------
+# -- time and names -------------------------------------------------------------------------------------------------
 
 
 def test_a_loop_is_the_default_one_unless_told_otherwise() -> None:
@@ -39,7 +41,7 @@ def test_a_loop_is_the_default_one_unless_told_otherwise() -> None:
         loop.destroy()
 
 
-# -- which poller -----------------------------------------------------------------------------------------------------
+# -- which poller ---------------------------------------------------------------------------------------------------
 
 
 def backend(flags: Any = None) -> str:
@@ -79,7 +81,7 @@ def test_an_unknown_poller_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown poller 'sel'"):
         Loop(["select", "sel"])
     with pytest.raises(TypeError, match="flags must be names of pollers"):
-        Loop([1])  # type: ignore[list-item]
+        Loop([1])  # type: ignore[list-item]  # what is refused
     missing = "kqueue" if "kqueue" not in supported() else "epoll"
     with pytest.raises(ValueError, match=f"this system has no {missing}; it has"):
         Loop(missing)
@@ -91,7 +93,7 @@ def test_a_poller_of_ones_own_can_be_given() -> None:
     assert loop.backend == "fake"
     assert loop.now() == clock()
     loop.destroy()
-    assert loop._poller.closed  # type: ignore[attr-defined]
+    assert loop._poller.closed  # type: ignore[attr-defined]  # it is the fake one
 
 
 def test_importing_the_loop_opens_nothing_and_imports_no_greenlet() -> None:
@@ -114,7 +116,7 @@ def _paths() -> str:
     return os.pathsep.join(str(Path(module.__path__[0]).parent) for module in (hub_api, hub_loop))
 
 
-# -- a guest of another loop ------------------------------------------------------------------------------------------
+# -- a guest of another loop ----------------------------------------------------------------------------------------
 
 
 def test_a_guest_tells_its_host_how_long_it_may_sleep(loop: Loop, clock: ManualClock) -> None:
@@ -161,3 +163,31 @@ def test_whatever_is_started_or_posted_wakes_the_host_of_a_guest(loop: Loop) -> 
             assert select.select([number], [], [], 0)[0] == [number]
     loop.run(nowait=True)
     loop.unref()
+
+
+# -- for reports ----------------------------------------------------------------------------------------------------
+
+
+def test_debug_lists_all_that_may_still_call_something_and_its_callback(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, loop.timer(60) as timer, loop.io(theirs.fileno(), READ) as io, loop.timer(60) as idle:
+        ours.setblocking(False)
+        notify: list[int] = []
+        registration = loop.register(ours.fileno(), notify.append)
+        timer.start(int)
+        io.start(int)
+        callback = loop.run_callback(int)
+        listed: list[Any] = loop.debug()
+        assert {*map(id, listed)} == {*map(id, (timer, io, callback, registration))}
+        assert [each.callback for each in listed if each is registration] == [notify.append]
+        assert idle not in listed
+        registration.close()
+        loop.run(nowait=True)
+        assert {*map(id, loop.debug())} == {id(timer), id(io)}
+    assert loop.debug() == []
+
+
+def test_the_clock_is_the_one_that_now_is_read_from(loop: Loop, clock: ManualClock) -> None:
+    before = loop.now()
+    clock.advance(5.0)
+    assert (loop.now(), loop.clock()) == (before, before + 5.0)

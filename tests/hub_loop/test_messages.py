@@ -170,12 +170,13 @@ def test_a_refusal_in_another_thread_names_both_threads_and_the_remedy(loop: Loo
                 call()
             except InvalidThreadUseError as error:
                 said[pattern] = str(error)
-        said["thread"] = f"{threading.get_ident():#x}"
+        said["thread"] = f"({threading.get_ident():#x})"
 
-    thread = threading.Thread(target=try_all)
+    thread = threading.Thread(target=try_all, name="a stranger")
     thread.start()
     thread.join()
-    both = f"from thread {said.pop('thread')}: it belongs to thread {threading.get_ident():#x}"
+    here = f"{threading.current_thread().name!r} ({threading.get_ident():#x})"
+    both = f"from thread 'a stranger' {said.pop('thread')}: it belongs to thread {here}; use "
     assert list(said) == list(calls)
     for pattern, text in said.items():
         assert re.search(f"cannot {pattern}", text)

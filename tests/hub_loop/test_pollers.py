@@ -404,3 +404,12 @@ def test_epoll_lets_errors_out_that_do_not_come_of_its_being_closed(poller: Poll
 def test_the_best_backend_comes_first() -> None:
     assert supported()[-1] == "select"
     assert choose(None) in supported()
+
+
+@pytest.mark.parametrize("asked", ["epol", next(name for name in ("kqueue", "epoll") if name not in supported())])
+def test_a_wrong_name_in_the_environment_is_said_to_stand_there(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("HUB_LOOP_BACKEND", asked)
+    with pytest.raises(ValueError, match=rf"^HUB_LOOP_BACKEND is '{asked}': .*{asked}"):
+        choose(None)
+    with pytest.raises(ValueError, match=rf"^(unknown poller|this system has no) '?{asked}"):
+        choose(asked)

@@ -5,7 +5,13 @@ The fixture `usr2` has put a stranger's handler there for SIGUSR2, and looks tha
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import functools
+import gc
+import operator
 import os
+import select
 import signal
 import threading
 import time
@@ -13,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.hub_loop.conftest import on_epoll, on_fake, on_real_ones, turn
+from tests.hub_loop.conftest import on_epoll, on_fake, on_real_ones, rest, turn
 
 from hub_loop import Loop, _signals
 from hub_loop.testing import active_watchers
@@ -254,7 +260,7 @@ def test_the_wake_up_fd_of_a_stranger_stays_and_signals_to_the_main_thread_are_s
         from_thread(send)
         while not called:
             loop.run(once=True)
-        assert loop not in _signals._doors
+        assert loop._door is None
     assert signal.set_wakeup_fd(-1) == writer
     assert os.read(reader, 1) == bytes([signal.SIGUSR2])
     os.close(reader)
@@ -284,4 +290,138 @@ def test_a_wake_up_fd_that_was_closed_is_nobodys(loop: Loop, usr2: list[int]) ->
     os.close(number)
     with loop.signal(signal.SIGUSR2) as watcher:
         watcher.start(print)
-        assert loop in _signals._doors
+        assert loop._door is not None
+
+
+# -- a signal that nobody watches ends a sleep, too --------------------------------------------------------------------
+
+
+@on_epoll
+def test_a_signal_that_nobody_watches_is_not_slept_over(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    strike = functools.partial(ctypes.CDLL(None).kill, os.getpid(), int(signal.SIGUSR2))
+    to_come = 0
+
+    def poll_late(timeout: float, most: int) -> Any:
+        """A signal comes when the interpreter has looked for the last time, just before the system call."""
+        nonlocal to_come
+        calls = [functools.partial(poll, timeout, most)]
+        if timeout and to_come:
+            to_come -= 1
+            calls.insert(0, strike)
+        return list(map(operator.call, calls))[-1]  # all in C: the handler's turn comes when both are done
+
+    poller: Any = loop._poller
+    poll = poller._wait
+    monkeypatch.setattr(poller, "_wait", poll_late)
+    before = signal.signal(signal.SIGUSR2, interrupt)
+    slept: list[str] = []
+    try:
+        with loop.timer(20) as timer:
+            timer.start(slept.append, "over it")
+            for to_come in (1, 1):  # the second time with what came first read
+                with pytest.raises(KeyboardInterrupt):
+                    loop.run(once=True)
+                assert to_come == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert slept == []
+
+
+@on_real_ones
+def test_a_default_loop_listens_from_its_first_sleep_until_its_end(loop: Loop, usr2: list[int]) -> None:
+    loop.run(nowait=True)
+    assert loop._door is None
+    rest(loop)
+    door = loop._door
+    assert door is not None
+    assert signal.set_wakeup_fd(door._writer) == door._writer
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+    assert loop._door is door
+    reader = door._reader
+    loop.destroy()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(reader)
+
+
+def test_other_loops_listen_only_while_they_watch_signals(usr2: list[int]) -> None:
+    loop = Loop(default=False)
+    rest(loop)
+    assert loop._door is None
+    with loop.signal(signal.SIGUSR2) as watcher:
+        watcher.start(print)
+        rest(loop)
+        assert loop._door is not None
+    assert (loop._door, _signals._door) == (None, None)
+    loop.destroy()
+
+
+def test_a_default_loop_of_another_thread_cannot_listen() -> None:
+    doors: list[object] = []
+
+    def sleep() -> None:
+        loop = Loop()
+        rest(loop)
+        doors.append(loop._door)
+        loop.destroy()
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    thread.join(30)
+    assert doors == [None]
+
+
+def test_a_default_loop_that_is_dropped_gives_the_pipe_back() -> None:
+    loop = Loop()
+    rest(loop)
+    assert loop._door is not None
+    reader = loop._door._reader
+    del loop
+    gc.collect()
+    assert _signals._door is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(reader)
+
+
+@pytest.mark.parametrize("loop", ["epoll"], indirect=True)
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_for_want_of_fds_a_loop_sleeps_without_listening_and_tries_again(
+    loop: Loop, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_signals, "pipe", refuse)
+        if number == errno.EMFILE:
+            rest(loop)
+        else:
+            with pytest.raises(OSError, match=os.strerror(number)):
+                rest(loop)
+    assert loop._door is None
+    rest(loop)
+    assert loop._door is not None
+
+
+@on_epoll
+def test_a_forked_child_keeps_its_signals_from_its_parents_pipe(
+    loop: Loop, usr2: list[int], make_child: Callable[..., int]
+) -> None:
+    rest(loop)
+    parents = loop._door
+    assert parents is not None
+
+    def child() -> None:
+        ok = signal.set_wakeup_fd(-1) == -1  # before the child has done anything with the loop
+        signal.raise_signal(signal.SIGUSR2)
+        rest(loop)
+        mine = loop._door
+        ok = ok and mine not in (None, parents) and signal.set_wakeup_fd(-1) == mine._writer
+        os._exit(0 if ok and usr2 == [signal.SIGUSR2] else 1)
+
+    assert os.waitpid(make_child(child), 0)[1] == 0
+    assert select.select([parents._reader], [], [], 0) == ([], [], [])
+    assert signal.set_wakeup_fd(parents._writer) == parents._writer

@@ -134,7 +134,8 @@ def test_the_pipe_of_the_c_handler_does_not_fill_up(loop: Loop, usr2: list[int])
         for _ in range(10_000):
             signal.raise_signal(signal.SIGUSR2)
         turn(loop)
-        reader = _signals._doors[loop]._reader
+        assert loop._door is not None
+        reader = loop._door._reader
         assert select.select([reader], [], [], 0) == ([], [], [])
     assert called == [1]
 
@@ -274,11 +275,13 @@ def test_in_a_forked_child_the_watcher_goes_on_and_the_parent_hears_nothing_of_i
             loop.run(once=True)
         sender.join()
         watcher.close()
-        ok = called == ["signal"] and signal.set_wakeup_fd(-1) == -1 and not _signals._doors
+        loop.destroy()  # until then it listens while it sleeps
+        ok = called == ["signal"] and signal.set_wakeup_fd(-1) == -1 and _signals._door is None
         os._exit(0 if ok else 1)
 
     assert os.waitpid(make_child(child), 0)[1] == 0
-    assert select.select([_signals._doors[loop]._reader], [], [], 0) == ([], [], [])
+    assert loop._door is not None
+    assert select.select([loop._door._reader], [], [], 0) == ([], [], [])
     turn(loop)
     assert called == []
     from_thread(lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR2))
@@ -293,15 +296,17 @@ def test_each_loop_of_a_forked_child_gets_the_childs_own_pipe(usr2: list[int], m
     watchers = [loop.signal(signal.SIGUSR2) for loop in loops]
     for watcher in watchers:
         watcher.start(print)
-    parents = _signals._doors[loops[0]]
+    parents = loops[0]._door
     monkeypatch.setattr(_signals, "getpid", lambda: os.getpid() + 1)
     watchers[0]._forked()
-    childs = _signals._doors[loops[0]]
-    assert childs is not parents
-    assert _signals._doors[loops[1]] is parents  # until it is this loop's turn
+    childs = loops[0]._door
+    assert parents is not None
+    assert childs not in (None, parents)
+    assert loops[1]._door is parents  # until it is this loop's turn
     watchers[1]._forked()
-    assert _signals._doors == dict.fromkeys(loops, childs)
+    assert {loop._door for loop in loops} == {childs}
     assert not parents.readers
+    assert childs is not None
     assert signal.set_wakeup_fd(childs._writer) == childs._writer
     for loop in loops:
         loop.destroy()
@@ -350,7 +355,7 @@ def test_nothing_of_it_is_imported_before_it_is_used() -> None:
 import sys
 before = set(sys.modules)
 import hub_loop
-loop = hub_loop.Loop()
+loop = hub_loop.Loop(default=False)  # a default one listens to signals while it sleeps
 loop.timer(0).start(print)
 loop.run()
 unwanted = {"signal", "subprocess", "struct", "hub_loop._signals", "hub_loop._children"}

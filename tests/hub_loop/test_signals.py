@@ -11,13 +11,13 @@ import heapq
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from tests import interrupts
 from tests.hub_loop.conftest import on_epoll, on_fake
 
 import hub_loop
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Handling = Callable[[Callable[[], object]], AbstractContextManager[None]]
 
 
-# -- the same inside a fake poll, where nothing is left to chance -----------------------------------------------------
+# -- the same inside a fake poll, where nothing is left to chance ---------------------------------------------------
 
 
 def during_sleep(loop: Loop, func: Callable[[], object]) -> None:
@@ -103,7 +103,7 @@ def test_a_timer_started_by_a_signal_between_the_choice_of_the_sleep_and_the_pol
     assert fired == [1.0]
 
 
-# -- interrupts, at the very statement ---------------------------------------------------------------------------------
+# -- interrupts, at the very statement ------------------------------------------------------------------------------
 
 
 def test_an_interrupt_right_behind_the_taking_of_a_due_timer_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,37 +164,19 @@ _SOURCES = os.path.dirname(hub_loop.__file__)
 def interrupt_at(moment: int, func: Callable[[], object]) -> bool:
     """Call `func`, and have a KeyboardInterrupt arise at a moment of hub_loop's code; False if it has fewer moments.
 
-    Moments are where CPython looks whether a signal has come: when a function of Python is entered, and when one in C
-    has returned, whose result is lost then; `signal.signal` also looks before it does anything.  Left out are the
-    return of a system call that makes a file descriptor, which no program in Python can keep from being lost there, and
-    finalizers, where CPython prints what is raised.
+    `signal.signal` also looks before it does anything.  Left out is the return of a system call that makes a file
+    descriptor, which no program in Python can keep from being lost there.
     """
-    seen = 0
+    return interrupts.interrupt_at(moment, func, _is_moment)
 
-    def profile(frame: FrameType, event: str, arg: Any) -> None:
-        nonlocal seen
-        code = frame.f_code
-        if not code.co_filename.startswith(_SOURCES) and code.co_filename != signal.__file__:
-            return
-        caller = frame.f_back
-        if code.co_name == "__del__" or (caller is not None and caller.f_code.co_name == "__del__"):
-            return
-        if event == "c_return" and arg in (os.pipe, os.pidfd_open):
-            return
-        if event in ("call", "c_return") or (event == "c_call" and arg.__name__ == "signal"):
-            seen += 1
-            if seen == moment:
-                raise KeyboardInterrupt
 
-    before = sys.getprofile()
-    sys.setprofile(profile)
-    try:
-        func()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.setprofile(before)
-    return False
+def _is_moment(frame: FrameType, event: str, arg: Any) -> bool:
+    file = frame.f_code.co_filename
+    if not (file.startswith(_SOURCES) or file == signal.__file__) or interrupts.is_a_finalizers(frame):
+        return False
+    if event == "c_return" and arg in (os.pipe, os.pidfd_open, os.eventfd):
+        return False
+    return event in ("call", "c_return") or (event == "c_call" and arg.__name__ == "signal")
 
 
 @on_epoll
@@ -296,3 +278,75 @@ def test_an_interrupt_at_any_moment_of_a_childs_first_turn_loses_no_fork_watcher
                 loop.run(nowait=True)
             assert called == ["first", "last"], moment
     assert moment > 10
+
+
+@on_epoll
+def test_an_interrupt_at_any_moment_of_a_childs_renewal_skips_no_watcher(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed: list[object] = []
+    monkeypatch.setattr(Watcher, "_forked", lambda watcher: renewed.append(watcher))
+    with loop.async_(ref=False) as first, loop.async_(ref=False) as last:
+        first.start(print)
+        last.start(print)
+        moment = 0
+        interrupted = True
+        while interrupted:
+            moment += 1
+            _fork.sever(loop)  # what the hook does in a child
+            del renewed[:]
+            interrupted = interrupt_at(moment, loop.reinit)
+            loop.run(nowait=True)
+            assert set(renewed) == {first, last}, moment
+    assert moment > 20
+
+
+# -- interrupts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signum", [signal.SIGUSR2, "SIGUSR2"])
+def test_an_interrupt_watcher_calls_back_in_the_handler_and_not_in_a_turn(
+    loop: Loop, usr2: list[int], signum: int | str
+) -> None:
+    heard: list[str] = []
+    with loop.interrupt(signum) as watcher:
+        watcher.start(heard.append, "now")
+        signal.raise_signal(signal.SIGUSR2)
+        assert heard == ["now"]
+        assert not watcher.pending
+        watcher.stop()
+        signal.raise_signal(signal.SIGUSR2)
+    assert heard == ["now"]
+    assert usr2 == [signal.SIGUSR2]
+
+
+def test_interrupt_and_signal_watchers_of_one_signal_are_both_told(loop: Loop) -> None:
+    heard: list[str] = []
+    with loop.interrupt("SIGUSR2") as at_once, loop.signal(signal.SIGUSR2) as later:
+        at_once.start(heard.append, "at once")
+        later.start(heard.append, "later")
+        signal.raise_signal(signal.SIGUSR2)
+        assert heard == ["at once"]
+        loop.run(nowait=True)
+        assert heard == ["at once", "later"]
+
+
+def test_what_an_interrupt_callback_raises_is_reported_and_not_raised_into_what_runs(loop: Loop) -> None:
+    class Handler:
+        def handle_error(self, context: object, *error: Any) -> None:
+            heard.append((context, error[0]))
+
+    heard: list[tuple[object, object]] = []
+    loop.error_handler = Handler()
+    with loop.interrupt("SIGUSR2") as watcher:
+        watcher.start(int, "no number")
+        signal.raise_signal(signal.SIGUSR2)
+        assert heard == [(watcher, ValueError)]
+        assert watcher.active
+    loop.error_handler = None
+
+
+def test_an_unknown_name_of_a_signal_is_refused(loop: Loop) -> None:
+    for name in ("USR2", "", "SIG_BLOCK"):
+        with pytest.raises(ValueError, match="must name a signal"):
+            loop.interrupt(name)

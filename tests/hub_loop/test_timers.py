@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import strategies as st
 from tests.hub_loop.conftest import on_fake
 
@@ -109,6 +110,31 @@ def test_corpses_are_counted_exactly(loop: Loop, clock: ManualClock) -> None:
     clock.advance(10.0)
     loop.run(nowait=True)
     assert len(loop._timers) == loop._timers.corpses == 0
+
+
+@pytest.mark.parametrize("due", [0.1, 0.2, 1.0, 3.0, 6.0])
+def test_many_due_at_once_fire_in_the_order_of_deadlines_and_then_of_starts(
+    loop: Loop, clock: ManualClock, due: float
+) -> None:
+    delays = [(number * 37 % 600 + 1) / 100 for number in range(1200)]  # each twice, up to 6 seconds
+    timers, fired = [loop.timer(delay) for delay in delays], list[int]()
+    for number, timer in enumerate(timers):
+        timer.start(fired.append, number)
+    loop.run(nowait=True)  # what is started after this is sorted in later
+    late = loop.timer(due)
+    late.start(fired.append, -1)
+    stopped = set(range(0, len(timers), 5))
+    for number in stopped:
+        timers[number].stop()
+    clock.advance(due)
+    loop.run(nowait=True)
+    expected = sorted((delays[number], number) for number in range(len(delays)) if number not in stopped)
+    assert fired == [number for delay, number in expected if delay <= due] + [-1]
+    assert len(loop._timers) == len(expected) + 1 - len(fired)
+    clock.advance(10.0)
+    loop.run(nowait=True)
+    assert sorted(fired) == [-1, *sorted(number for _, number in expected)]
+    assert len(loop._timers.heap) == loop._timers.corpses == 0
 
 
 step = st.one_of(

@@ -114,6 +114,73 @@ def test_an_interrupt_at_the_start_of_a_watcher_beside_an_owner_leaves_the_owner
     owner.close()
 
 
+@on_fake
+@pytest.mark.parametrize("kind", ["callback", "post", "mark", "timer", "repeating timer", "async", "closed fd"])
+def test_an_interrupt_as_a_callback_is_entered_is_reported_and_the_callback_runs_all_the_same(
+    loop: Loop, clock: ManualClock, wire: Wire, at_entry: AtEntry, kind: str
+) -> None:
+    told: list[str] = []
+
+    class Teller:
+        def tell(self, word: str) -> None:
+            told.append(word)
+
+    tell = Teller().tell
+    watchers: dict[str, Any] = {
+        "timer": loop.timer(1),
+        "repeating timer": loop.timer(1, repeat=10),
+        "async": loop.async_(),
+        "closed fd": loop.io(wire.fd, READ),
+    }
+    watcher = watchers.get(kind)
+    if watcher is not None:
+        watcher.start(tell, kind)
+    elif kind == "post":
+        loop.run_callback_threadsafe(tell, kind)
+    else:
+        loop.run_callback(tell, kind)
+    if kind == "async":
+        watchers[kind].send()
+    elif kind == "closed fd":
+        loop.closing_fd(wire.fd)
+    clock.advance(1)
+    at_entry(Teller.tell, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        if kind == "mark":
+            loop.run_mark([Teller.tell])
+        loop.run(nowait=True)
+    assert told == []
+    assert loop.pendingcnt == 1
+    loop.run(nowait=True)
+    assert told == [kind]
+    assert loop.pendingcnt == 0
+    for each in watchers.values():
+        each.close()
+    assert loop.activecnt == 0
+
+
+@on_fake
+def test_an_interrupt_once_a_callback_has_begun_is_the_callbacks_own(
+    loop: Loop, clock: ManualClock, at_entry: AtEntry
+) -> None:
+    begun: list[str] = []
+
+    def callee() -> None:
+        pass
+
+    def callback() -> None:
+        begun.append("begun")
+        callee()
+
+    for start in (loop.run_callback, loop.timer(0).start):
+        start(callback)
+        at_entry(callee, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(nowait=True)
+        loop.run(nowait=True)
+    assert begun == ["begun"] * 2
+
+
 @on_epoll
 def test_an_interrupt_right_behind_the_system_call_that_arms_leaves_nothing_armed(loop: Loop, wire: Wire) -> None:
     poller = cast("Any", loop._poller)
@@ -255,6 +322,40 @@ def test_timers_stopped_by_a_signal_handler_while_due_ones_are_queued_take_no_ot
     assert fired == ["due", "following"]
     for timer in (*timers, due, following):
         timer.close()
+
+
+@on_fake
+@pytest.mark.parametrize("strikes", ["an interrupt", "a handler that stops some"])
+def test_what_strikes_while_a_good_part_of_all_timers_is_queued_loses_none_and_queues_none_twice(
+    loop: Loop, clock: ManualClock, strikes: str
+) -> None:
+    fired: list[int] = []
+    timers = [loop.timer(1.0 + number % 2) for number in range(2000)]
+    for number, timer in enumerate(timers):
+        timer.start(fired.append, number)
+    loop.run(nowait=True)
+    stopped: set[int] = set()
+
+    class Fired(deque[Any]):
+        def append(self, watcher: Any) -> None:
+            super().append(watcher)
+            if watcher is timers[600]:
+                if strikes == "an interrupt":
+                    raise KeyboardInterrupt
+                stopped.update(range(500, 1800, 2), range(1, 1001, 2))
+                for number in stopped:
+                    timers[number].stop()
+                assert len(loop._timers.heap) < 2000, "corpses have been cleared away"
+
+    loop._fired = Fired()
+    for _ in range(3):
+        clock.advance(1.0)
+        try:
+            loop.run(nowait=True)
+        except KeyboardInterrupt:
+            assert strikes == "an interrupt"
+    assert fired == [number for number in (*range(0, 2000, 2), *range(1, 2000, 2)) if number not in stopped]
+    assert len(loop._timers.heap) == loop._timers.corpses == 0
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------

@@ -14,18 +14,25 @@ The order:
 
 Rule 1: an entry leaves its line by `del line[0]`, in the same breath as it is looked at.  That is not a call, so no
 signal handler can run, and no KeyboardInterrupt arise, between the taking of an entry and its use (test_signals.py).
-An interrupt that comes once a callback is entered is that callback's, be it at its first instruction.
-Rule 2: nothing here switches greenlets.  A callback may, and the loop is then still in its batch.
+An interrupt that comes once a callback has begun is that callback's.  One that comes as it is entered, at its first
+instruction, is nobody's: it is reported, and the callback stands in its line again, for what it is told has happened.
+Rule 2: each call runs in the context (contextvars) that it was queued or started in, or rather in a copy: what one
+call sets, the next does not see.  Most programs have no context variables.  Then nothing is copied and nothing kept:
+None stands for an empty context, and such calls are made as they are: the whole of `run` runs in a context of its own
+that is empty.  Should one of them set a variable in that, the others get fresh ones, and the next `run` does.
+Rule 3: nothing here switches greenlets.  A callback may, and the loop is then still in its batch.
+Rule 4: `calls` is added to once for each round of calls, of 50 at the most, and not at each call (test_counts.py).
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
+from contextvars import Context
 from sys import getswitchinterval
 
 from hub_api import HubDestroyed
-from hub_loop._callback import Callback
+from hub_loop._callback import Callback, struck_at_entry
 from hub_loop._watcher import urgency
 
 TYPE_CHECKING = False
@@ -37,22 +44,25 @@ if TYPE_CHECKING:
     from hub_api import IErrorHandler
     from hub_loop._watcher import Watcher
 
-_STRIDE = 50  # callbacks between two looks at the clock
+_STRIDE = 50  # callbacks between two looks at the clock, and calls between two of the count
 
 
 class Batch:
     """The lines of those to be called."""
 
-    __slots__ = ("_clock", "_fired", "_now", "_queue", "_ranked", "error_handler")
+    __slots__ = ("_blank", "_clock", "_fired", "_now", "_queue", "_ranked", "calls", "error_handler")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._now = clock()
         self._queue: deque[Callback] = deque()
         self._fired: deque[Watcher] = deque()
+        self._blank = Context()
+        """The context that `run` runs in: empty, until somebody sets a variable in it."""
         self._ranked = False
         """Whether one of the fired has a priority."""
         self.error_handler: IErrorHandler | None = None
+        self.calls: int = 0
 
     def _run_batch(self) -> None:
         end = self._now + getswitchinterval()
@@ -66,29 +76,46 @@ class Batch:
                 self._run_callbacks(end)
 
     def _run_callbacks(self, end: float) -> None:
-        queue = self._queue
-        while queue:
-            for _ in range(_STRIDE):
-                if not queue:
-                    return
-                entry = queue[0]
-                del queue[0]
-                func = entry.callback
-                if func is not None:
-                    args = entry.args
-                    entry.callback = None
-                    try:
-                        if args:
-                            func(*args)
+        queue, blank = self._queue, self._blank
+        taken = 0
+        try:
+            while queue:
+                for taken in range(1, _STRIDE + 1):
+                    fresh = Context() if blank else None  # a call, and so before the look
+                    if not queue:
+                        taken -= 1
+                        return
+                    entry = queue[0]
+                    del queue[0]
+                    func = entry.callback
+                    if func is not None:
+                        args = entry.args
+                        context = entry._context
+                        if context is None:
+                            context = fresh
+                        entry.callback = None
+                        try:
+                            if context is not None:
+                                context.run(func, *(args or ()))
+                            elif args:
+                                func(*args)
+                            else:
+                                func()  # a call that CPython can inline: 20 ns of 300 (benchmarks/bench_callbacks.py)
+                        except BaseException as error:
+                            if struck_at_entry(func, error):
+                                entry.callback = func
+                                queue.appendleft(entry)
+                            else:
+                                entry.args = None
+                            self._report(entry, error)
                         else:
-                            func()  # a call that CPython can inline: 20 ns of 300 (benchmarks/bench_callbacks.py)
-                    except BaseException as error:
-                        entry.args = None
-                        self._report(entry, error)
-                    else:
-                        entry.args = None
-            if self._clock() >= end:
-                return
+                            entry.args = None
+                self.calls += taken
+                taken = 0
+                if self._clock() >= end:
+                    return
+        finally:
+            self.calls += taken
 
     def _run_urgent(self) -> None:
         """Sort those that have fired; call those of a priority above 0."""
@@ -101,6 +128,7 @@ class Batch:
         while self._fired and self._fired[0]._priority > 0:
             watcher = self._fired[0]
             del self._fired[0]
+            self.calls += 1
             try:
                 watcher._run()
             except BaseException as error:
@@ -108,16 +136,27 @@ class Batch:
 
     def _run_watchers(self) -> None:
         fired = self._fired
-        while fired:
-            watcher = fired[0]
-            del fired[0]
-            try:
-                watcher._run()
-            except BaseException as error:
-                self._watcher_failed(watcher, error)
+        taken = 0
+        try:
+            while fired:
+                for taken in range(1, _STRIDE + 1):
+                    if not fired:
+                        taken -= 1
+                        return
+                    watcher = fired[0]
+                    del fired[0]
+                    try:
+                        watcher._run()
+                    except BaseException as error:
+                        self._watcher_failed(watcher, error)
+                self.calls += taken
+                taken = 0
+        finally:
+            self.calls += taken
 
     def _deliver(self, watcher: Watcher) -> None:
         """Call a watcher whose moment is now."""
+        self.calls += 1
         try:
             watcher._run()
         except BaseException as error:
@@ -126,7 +165,7 @@ class Batch:
     # -- errors -----------------------------------------------------------------------------------------------------
 
     def _watcher_failed(self, watcher: Watcher, error: BaseException) -> None:
-        if watcher._pending:  # an interrupt that came before the watcher could look: its event is still to be told
+        if watcher._pending:  # an interrupt that came before the callback had begun: its event is still to be told
             self._fired.appendleft(watcher)
         else:
             watcher._failed()

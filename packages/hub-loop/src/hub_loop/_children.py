@@ -29,6 +29,8 @@ from struct import calcsize, pack, unpack
 from threading import RLock
 from weakref import WeakValueDictionary
 
+from hub_loop._callback import struck_at_entry
+from hub_loop._fork import call_in_child
 from hub_loop._io import InternalFd
 from hub_loop._watcher import Watcher
 
@@ -116,6 +118,7 @@ class Child(Watcher):
     def _run(self) -> None:
         if not self._pending:
             return
+        context = self._its_context()
         sentinel = self._sentinel
         if sentinel is not None and sentinel.status is not None:
             # Pending until all is done: an interrupt in the middle has the batch begin again.
@@ -127,10 +130,16 @@ class Child(Watcher):
         callback, args = self._callback, self._args
         try:
             if callback is not None:
-                callback(*(args or ()))
+                if context is None:
+                    callback(*(args or ()))
+                else:
+                    context.run(callback, *(args or ()))
+        except BaseException as error:
+            self._pending = struck_at_entry(callback, error)
+            raise
         finally:
-            if not self._active:  # unless the callback has started it again
-                self._callback = self._args = None
+            if not (self._active or self._pending):  # unless the callback has started it again
+                self._callback = self._args = self._context = None
 
     def _forked(self) -> None:
         """In a forked child, after the loop got a new poller: the parent's children are nobody's here, so it stops."""
@@ -165,7 +174,7 @@ def _renew_naming() -> None:
     _naming = RLock()  # another thread of the parent may have held the old one as the process was forked
 
 
-os.register_at_fork(after_in_child=_renew_naming)
+call_in_child(_renew_naming)
 
 
 class Sentinel:

@@ -31,12 +31,17 @@ QUIET = 1.0
 _PASSING = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EINTR})
 
 
+def passes(error: Exception) -> bool:
+    """Whether the system was short of something, or disturbed."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _PASSING)
+
+
 def endure(loop: Turn, error: BaseException) -> None:
     """Go on after a failure that passes; raise any other, and interrupts, which are no failures."""
     if not isinstance(error, Exception):
         raise error
     sleep(REST)
-    if not (isinstance(error, OSError) and error.errno in _PASSING) and not isinstance(error, MemoryError):
+    if not passes(error):
         raise error
     now = loop._clock()
     before, loop._last_fault = loop._last_fault, now

@@ -22,6 +22,8 @@ Rule 1: the hook runs inside `os.fork()`, which may have been called from a call
 handler inside the poll, while other threads of the parent held any lock.  So it takes no lock, opens nothing and raises
 nothing.  It closes at once rather than later because a poll that it interrupted would else go on, in the child, with
 the parent's epoll and take the parent's edges.
+It may be ended at any moment by what a signal handler raises, which CPython prints and drops.  So each hook is
+registered several times, and what one call has left undone the next one does (test_fork_moments.py).
 Rule 2: poller and wake fd of the parent are only ever closed.  Both numbers lead to the parent's own kernel objects:
 whatever else were done to them would be done to the parent (test_fork.py, "undisturbed").
 Rule 3: a renewal that the system refuses leaves the loop severed, and the call raises; the next one tries again.
@@ -41,12 +43,20 @@ from hub_loop._watcher import urgency
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from hub_loop._io import Registration
     from hub_loop._turn import Turn
+    from hub_loop._watcher import Watcher
 
 WHOLE, SEVERED, RENEWED, TELLING, ORPHANED = range(5)
+TRIES = 4
+"""How many times each hook is registered: as many signals, less one, may strike in one fork, and all is done."""
 
 _loops: WeakSet[Turn] | None = None  # None until there is a first loop: only then does a fork concern us
+_severed: set[int] = set()
+"""The `id`s of the loops that the hook is done with, in this child."""
 
 
 class Fork(Phase):
@@ -62,19 +72,42 @@ def track(loop: Turn) -> None:
     """Have `loop` told of forks.  It is not kept alive by that."""
     global _loops
     if _loops is None:
-        _loops = WeakSet()
-        os.register_at_fork(after_in_child=_after_in_child)
+        first: WeakSet[Turn] = WeakSet()
+        os.register_at_fork(after_in_child=_severed.clear)  # by C code alone, so nothing can keep it from being done
+        call_in_child(_after_in_child)
+        if _loops is None:  # still: another thread may have made its first loop meanwhile
+            _loops = first  # and only now: an interrupt leaves it to the next loop to register the hooks
     loop._pid = os.getpid()
     _loops.add(loop)
 
 
+def tracked() -> list[Turn]:
+    """Return the loops of all threads, destroyed ones included: each that has been made and is still in memory."""
+    while True:
+        try:
+            return list(_loops or ())
+        except RuntimeError:
+            pass  # another thread has made one meanwhile
+
+
+def call_in_child(hook: Callable[[], object]) -> None:
+    """Have `hook` called inside each `os.fork()`, in the child: several times, so that no interrupt undoes it."""
+    for _ in range(TRIES):
+        os.register_at_fork(after_in_child=hook)
+
+
 def _after_in_child() -> None:
-    for loop in list(_loops or ()):
-        sever(loop)
+    for loop in tracked():
+        if id(loop) not in _severed:
+            sever(loop)
+            _severed.add(id(loop))
 
 
 def sever(loop: Turn) -> None:
-    """Part with what belongs to the parent.  Call from: the thread that has forked, in the child."""
+    """Part with what belongs to the parent.  Call from: the thread that has forked, in the child.
+
+    Whatever interrupts it, it can be called again, and does the rest.
+    """
     owner = abs(loop._thread)
     if not owner:
         return
@@ -90,6 +123,8 @@ def sever(loop: Turn) -> None:
     for watcher in loop._fired:  # the same, and its children's ends
         if isinstance(watcher, Posted) or watcher in loop._children:
             watcher._pending = False
+    if owner == get_ident() and loop.fork_listener is not None:
+        loop.fork_listener.loop_forked()
     # Last: until here a signal handler finds a loop that keeps everything in memory and asks the system nothing.
     if owner == get_ident():
         loop._fork_state, loop._thread = SEVERED, -owner
@@ -112,22 +147,56 @@ def renew(loop: Turn) -> None:
                 registration._arm_in_child()
             except OSError as error:
                 refused.append((registration, error))
+        _tell_everybody(loop, get_ident(), os.getpid(), refused, failed)
     except BaseException:
-        loop._wakeup.close()
-        loop._poller.close()
+        if loop._fork_state == SEVERED:
+            loop._wakeup.close()
+            loop._poller.close()
         raise
-    loop._fork_state, loop._thread, loop._pid = RENEWED, get_ident(), os.getpid()
-    for registration, refusal in refused:
-        registration.evict()  # who waits for it is told, as by `closing_fd`
-        if refusal.errno != errno.EBADF:  # a child closes fds, as children do: that is no failure
-            failed.append((registration, refusal))
-    for watcher in loop._started():
-        try:
-            watcher._forked()
-        except BaseException as error:
-            failed.append((watcher, error))
     for who, failure in failed:
         loop.handle_error(who, type(failure), failure, failure.__traceback__)
+
+
+def _tell_everybody(
+    loop: Turn,
+    thread: int,
+    pid: int,
+    refused: list[tuple[Registration, OSError]],
+    failed: list[tuple[object, BaseException]],
+) -> None:
+    """The loop is renewed: tell its listener, evict whom the poller has refused, have watchers renew what they hold.
+
+    An interrupt is noted as a failure, and what it struck is done again: nobody would do it later.
+    """
+    listener = loop.fork_listener
+    untold: list[Watcher] | None = None
+    # No call from here to the `try`: the loop is either severed or sure to tell.
+    loop._fork_state, loop._thread, loop._pid = RENEWED, thread, pid
+    while listener is not None or refused or untold or untold is None:
+        try:
+            if listener is not None:
+                notified = [r._notify for r in loop._registrations.values() if r._notify is not None]
+                listener.loop_renewed(loop._started(), notified)
+                listener = None
+            while refused:
+                registration, refusal = refused[-1]
+                registration.evict()  # who waits for it is told, as by `closing_fd`
+                del refused[-1]
+                if refusal.errno != errno.EBADF:  # a child closes fds, as children do: that is no failure
+                    failed.append((registration, refusal))
+            if untold is None:
+                untold = loop._started()[::-1]
+            while untold:
+                untold[-1]._forked()
+                del untold[-1]
+        except BaseException as error:
+            struck: list[Any] = untold or refused
+            failed.append((listener or (untold[-1] if untold else loop), error))
+            if isinstance(error, Exception):
+                if listener is not None:
+                    listener = None
+                elif struck:
+                    del struck[-1]
 
 
 def reinit(loop: Turn) -> None:

@@ -26,6 +26,7 @@ import fcntl
 from _thread import get_ident
 
 from hub_api import READ, WRITE
+from hub_loop._callback import struck_at_entry
 from hub_loop._watcher import Watcher
 from hub_loop.pollers import BOTH, EDGE, INVALID
 
@@ -73,7 +74,9 @@ class Registration:
 
     def _refuse_want(self, events: int) -> None:
         if get_ident() != self._loop._thread:
-            self._loop._refuse(f"wait for fd {self.fd}", "a registration of this thread's loop")
+            self._loop._refuse(
+                f"wait for fd {self.fd}", "run_callback_threadsafe, or a registration of this thread's loop"
+            )
         if self.fd < 0:
             raise ValueError(f"cannot wait for {self!r}: its fd has left the loop; register the new fd")
         if not 0 < events <= BOTH:
@@ -82,7 +85,9 @@ class Registration:
     def unwant(self, events: int) -> None:
         """Take a `want` back."""
         if get_ident() != self._loop._thread and self._loop._thread:
-            self._loop._refuse(f"stop waiting for fd {self.fd}", "a registration of this thread's loop")
+            self._loop._refuse(
+                f"stop waiting for fd {self.fd}", "run_callback_threadsafe, or a registration of this thread's loop"
+            )
         if self._wanted:
             self._wanted &= ~events
             if not self._wanted:
@@ -93,7 +98,9 @@ class Registration:
     def clear(self, events: int) -> None:
         """The owner saw that `events` are not ready any more."""
         if get_ident() != self._loop._thread and self._loop._thread:
-            self._loop._refuse(f"clear fd {self.fd}", "a registration of this thread's loop")
+            self._loop._refuse(
+                f"clear fd {self.fd}", "run_callback_threadsafe, or a registration of this thread's loop"
+            )
         self.ready &= ~events | self._stuck
 
     def close(self) -> None:
@@ -107,6 +114,11 @@ class Registration:
                 self._notify(events)
         except BaseException as error:
             self._loop.handle_error(self, type(error), error, error.__traceback__)
+
+    @property
+    def callback(self) -> Callable[[int], object] | None:
+        """What the owner has told us to call, or None for an fd that only watchers stand on."""
+        return self._notify
 
     # -- what the kernel is asked -----------------------------------------------------------------------------------
 
@@ -331,16 +343,23 @@ class Io(Watcher):
     def _run(self) -> None:
         if not self._pending:
             return
-        seen, callback, args = self._seen, self._callback, self._args or ()
+        seen, callback, args, context = self._seen, self._callback, self._args or (), self._its_context()
         if self._closed:
             self.stop()  # still pending: an interrupt in the middle has the batch begin again
         self._pending = False
         self._seen = 0
         if callback is not None:
-            if self._pass_events:
-                callback(seen, *args)
-            else:
-                callback(*args)
+            given = (seen, *args) if self._pass_events else args
+            try:
+                if context is None:
+                    callback(*given)
+                else:
+                    context.run(callback, *given)
+            except BaseException as error:
+                if struck_at_entry(callback, error):
+                    self._pending, self._callback, self._args, self._context = True, callback, args, context
+                    self._seen |= seen
+                raise
 
     def _failed(self) -> None:
         # The callback has most likely not read what is there: it would be called, and fail, in every turn.

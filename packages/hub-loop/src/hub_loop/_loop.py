@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from _thread import get_ident
+from contextvars import copy_context
 from types import MethodType
 
 from hub_loop import _fork, _io, _phases, pollers
-from hub_loop._callback import Callback, Post
+from hub_loop._callback import Callback, Post, struck_at_entry
 from hub_loop._timers import Timer
 from hub_loop._turn import Turn
 from hub_loop._wakeup import Async
@@ -20,17 +21,26 @@ from hub_loop._watcher import MAXPRI, MINPRI
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Container, Iterable
     from typing import TypeVarTuple
 
     from hub_loop._children import Child
-    from hub_loop._signals import Signal
+    from hub_loop._signals import Interrupt, Signal
     from hub_loop._stat import Path, Stat
+    from hub_loop._watcher import Watcher
     from hub_loop.pollers import Poller
 
     Ts = TypeVarTuple("Ts")
 
 _new = object.__new__
+
+
+def _first(line: deque[Callback] | deque[Watcher]) -> object:
+    try:
+        return line[0]
+    except IndexError:  # and no look before: another thread's look and its step are two moments
+        return None
 
 
 class Loop(Turn):
@@ -59,6 +69,11 @@ class Loop(Turn):
         super().__init__(pollers.create(pollers.choose(flags)) if poller is None else poller, clock)
         # The thread itself: numbers of ended ones are given to others.  None if `threading` does not know it.
         self._owner = next((thread for thread in threading.enumerate() if thread.ident == self._thread), None)
+        self._listen: Callable[[Loop], None] | None = None
+        if self.default and self._owner is threading.main_thread():
+            from hub_loop._signals import attend  # now: when it first sleeps, there may be no fd left to read it with
+
+            self._listen = attend
 
     # -- callbacks --------------------------------------------------------------------------------------------------
 
@@ -71,6 +86,7 @@ class Loop(Turn):
         callback: Callback = _new(Callback)  # no frame for __init__: 45 ns of 250 (benchmarks/bench_callbacks.py)
         callback.callback = func
         callback.args = args
+        callback._context = copy_context() or None
         self._queue.append(callback)
         if self.sleeping:  # we are a signal handler inside the poll
             self._wakeup.wake()
@@ -89,6 +105,7 @@ class Loop(Turn):
         post: Post = _new(Post)  # as in run_callback
         post.callback = func
         post.args = args
+        post._context = copy_context() or None
         self._queue.append(post)  # which is one step for the interpreter, whatever thread makes it
         if self.sleeping:
             self.wakeup()
@@ -108,8 +125,13 @@ class Loop(Turn):
         try:
             func(*(entry.args or ()))
         except BaseException as error:
+            if struck_at_entry(func, error):
+                entry.callback = func
+                queue.appendleft(entry)
+            else:
+                entry.args = None
             self._report(entry, error)
-        finally:
+        else:
             entry.args = None
         return True
 
@@ -159,6 +181,19 @@ class Loop(Turn):
 
         return Signal(self, signum, ref, priority)
 
+    def interrupt(self, signum: int | str, ref: bool = True, priority: int | None = None) -> Interrupt:
+        """A watcher for a signal, by number or name, that calls back inside the Python signal handler.
+
+        So at once, between two instructions of whatever runs in the main thread, not in a turn of its own: the callback
+        should look around, and touch nothing.  An Exception that it raises goes to `handle_error`.
+        Otherwise as `signal`.
+        """
+        if self._thread == 0:
+            self._refuse("make a signal watcher")
+        from hub_loop._signals import Interrupt, number_of
+
+        return Interrupt(self, number_of(signum) if isinstance(signum, str) else signum, ref, priority)
+
     def child(self, pid: int, trace: bool = False, ref: bool = True) -> Child:
         """A watcher for the end of a child process: see `hub_api.ILoop.child`."""
         if self._thread == 0:
@@ -166,6 +201,12 @@ class Loop(Turn):
         from hub_loop._children import Child  # few programs need it
 
         return Child(self, pid, trace, ref)
+
+    def _attend(self) -> None:
+        if self._listen is None:
+            super()._attend()
+        else:
+            self._listen(self)
 
     def install_sigchld(self) -> None:
         """Have the kernel keep the statuses of children: if SIGCHLD is ignored, which drops them, it is no more.
@@ -268,6 +309,14 @@ class Loop(Turn):
         """How many events and callbacks are queued and have not run."""
         return len(self._queue) + len(self._fired) + len(self._wakeup.inbox)
 
+    def debug(self) -> list[object]:
+        """Everything that may still call something: queued callbacks, watchers that are active or pending, owners' fds.
+
+        For reports.  Each has `callback`, and all but the fds have `args`.  Call from: any thread.
+        """
+        owned = [each for each in list(self._registrations.values()) if each.callback is not None]
+        return [*list(self._queue), *self._started(), *owned]
+
     @property
     def backend(self) -> str:
         """The name of the poller."""
@@ -297,7 +346,22 @@ class Loop(Turn):
         if get_ident() != self._thread:
             self._refuse("sleep for it")
         self.sleeping = True  # before the look, as in the loop's own poll
-        return self._time_to_sleep()
+        seconds = self._time_to_sleep()
+        if seconds > 0.0:
+            self._begin_sleep()
+        return seconds
+
+    # -- what it has done: see hub_api.ICountingLoop ------------------------------------------------------------------
+
+    def clock(self) -> float:
+        """Seconds on the monotonic clock, at this moment: see `hub_api.ICountingLoop.clock`."""
+        return self._clock()
+
+    def progress(self) -> object:
+        """What changes whenever the loop gets on, or None: see `hub_api.ICountingLoop.progress`."""
+        if self.polled[1] is not None or self._thread < 0:
+            return None
+        return self.iteration, self.calls, _first(self._queue), _first(self._fired)
 
     def destroy(self) -> None:
         """Stop everything and give all file descriptors back.  Idempotent.
@@ -313,6 +377,8 @@ class Loop(Turn):
             self._refuse("destroy it", "run_callback_threadsafe(loop.destroy), or wait until that thread has ended")
         self._thread, self._fork_state = 0, _fork.WHOLE
         self._broken = True
+        if self._door is not None:
+            self._door.remove(self)
         self._wakeup.close()
         self._poller.close()  # first: what is told below unregisters nothing any more
         for registration in list(self._registrations.values()):

@@ -12,7 +12,8 @@ What one must know about signals (man 7 signal; the docs of CPython's `signal`):
   the handler must wake its loops.
 - It may find the main thread just before its system call, which then sleeps over the flag.  And the kernel may pick
   another thread: when the main thread has a signal to deal with already, or when it was told to (pthread_kill).  For
-  both, CPython's C handler writes a byte to the fd of `set_wakeup_fd`, which ends the poll: our `_Door`.
+  both, CPython's C handler writes a byte to the fd of `set_wakeup_fd`, which ends the poll: our `Door`.  A loop has it
+  while it watches signals; a default loop, whose program is to end at Ctrl-C, from its first sleep until its end.
 - A process has one handler per signal and one wake-up fd.
 
 Rule 1: nothing is stolen.  The handler that was there is put back by the last stop, unless ours was replaced
@@ -31,7 +32,10 @@ from __future__ import annotations
 from os import close, getpid, pipe, read, set_blocking
 from signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGKILL, SIGSTOP, getsignal, raise_signal, set_wakeup_fd, valid_signals
 from signal import signal as set_handler
+from weakref import ref
 
+from hub_loop._faults import passes
+from hub_loop._fork import call_in_child
 from hub_loop._io import InternalFd
 from hub_loop._wakeup import Posted
 
@@ -45,10 +49,9 @@ if TYPE_CHECKING:
 _VALID = valid_signals()  # once: it makes an enum of each, which takes 0.3 ms
 _watchers: dict[int, dict[Signal, None]] = {}
 """By signal number: those to tell, in the order of their starts.  All bridges of a signal share them, so they stay."""
-_doors: dict[Loop, _Door] = {}
-"""By loop: the door through which the C handler wakes it."""
-_door: _Door | None = None
+_door: Door | None = None
 """The door that loops get now."""
+_told_of_forks = False
 
 
 class Signal(Posted):
@@ -84,11 +87,11 @@ class Signal(Posted):
             watchers.pop(self, None)  # first: from here on a signal is the previous handler's (rule 2)
             if not watchers:
                 _uninstall(self.signum)
-        signals = self.loop._signals
-        signals.pop(self, None)
-        door = _doors.get(self.loop, _door)
-        if door is not None and not signals:
-            door.remove(self.loop)
+        loop = self.loop
+        loop._signals.pop(self, None)
+        door = loop._door or _door  # the latter if an interrupt came before `add` was done
+        if door is not None and not loop._signals and not (loop._thread and loop.default and loop._attends):
+            door.remove(loop)
 
     def _caught(self) -> None:
         """The Python handler was called.  In the main thread, which is the loop's, inside anything that runs there."""
@@ -103,15 +106,36 @@ class Signal(Posted):
     def _forked(self) -> None:
         """In a forked child, after the loop got a new poller: go on watching, but hear the child's signals only.
 
-        Handlers are inherited, but the pipe is shared: a signal of the child would wake the parent instead.
+        Handlers are inherited, but the pipe was the parent's: see `_after_in_child`.
         """
-        door = _doors.get(self.loop)
-        if door is not None and door.pid != getpid():
-            door.remove(self.loop)
+        if self in self.loop._signals:
             _enter(self.loop)
 
     def _details(self) -> str:
         return f" signum={self.signum!r}"
+
+
+class Interrupt(Signal):
+    """Calls back in the Python signal handler itself, whatever the main thread is doing: see `Loop.interrupt`."""
+
+    __slots__ = ()
+
+    def _caught(self) -> None:
+        callback, args = self._callback, self._args
+        if callback is None:  # it is just being started or stopped
+            return
+        try:
+            callback(*(args or ()))
+        except Exception as error:  # what was interrupted has no part in it
+            self.loop.handle_error(self, type(error), error, error.__traceback__)
+
+
+def number_of(name: str) -> int:
+    """The number of a signal by its name.  Raises ValueError."""
+    for signum in _VALID:
+        if getattr(signum, "name", None) == name:
+            return int(signum)
+    raise ValueError(f"signum must name a signal of this system, as in 'SIGUSR2', got {name!r}")
 
 
 class _Bridge:
@@ -185,37 +209,55 @@ def _uninstall(signum: int) -> None:
             pass  # a loop destroyed from another thread; the next signal finds nobody, in the right thread (rule 2)
 
 
-class _Door:
+class Door:
     """A pipe that CPython's C handler writes to, whatever thread the signal came in; the loops that watch read it."""
 
-    __slots__ = ("_reader", "_writer", "pid", "readers")
+    __slots__ = ("_reader", "_told", "_writer", "pid", "readers")
 
     def __init__(self) -> None:
         self.pid = getpid()
-        self.readers: dict[Loop, InternalFd] = {}
+        self.readers: set[ref[Loop]] = set()
+        """Weakly, for a default loop may be dropped while it has the door; the pipe goes with the last one."""
+        self._told = False  # whether the C handler may know of it
         self._reader, self._writer = pipe()
         set_blocking(self._reader, False)
         set_blocking(self._writer, False)
 
     def open(self) -> bool:
-        """Become the process's wake-up fd; False if somebody else has set one, which then stays."""
-        theirs = _set_wakeup(self._writer)
+        """Become the process's wake-up fd; False if somebody else has set one, which then stays.
+
+        Raises ValueError in any thread but the main one of the main interpreter.
+        """
+        before, self._told = self._told, True  # first: an interrupt may come right behind the call
+        try:
+            theirs = _set_wakeup(self._writer)
+        except ValueError:
+            self._told = before
+            raise
         return theirs in (-1, self._writer) or not _put_back(theirs)
 
+    def hold(self, loop: Loop) -> bool:
+        """Keep the pipe open for a loop; False if it has been closed, and so is of no use."""
+        self.readers.add(ref(loop, self._leave))
+        return self._reader >= 0
+
     def add(self, loop: Loop) -> None:
-        """Have a loop woken by signals."""
-        self.readers[loop] = InternalFd(loop, self._reader, self._drain)
-        _doors[loop] = self
+        """Have a loop that holds the door woken by signals."""
+        InternalFd(loop, self._reader, self._drain)
+        loop._door = self
 
     def remove(self, loop: Loop) -> None:
-        """Undo `add`; the pipe goes with the last loop."""
-        reader = self.readers.get(loop)
-        if reader is not None and reader.fd >= 0:
+        """Undo `hold` and `add`."""
+        reader = loop._registrations.get(self._reader)
+        if isinstance(reader, InternalFd):
             reader.evict()
-        self.readers.pop(loop, None)
+        self._leave(ref(loop))
+        loop._door = None
+
+    def _leave(self, loop: ref[Loop]) -> None:
+        self.readers.discard(loop)
         if not self.readers:
             self.close()
-        _doors.pop(loop, None)
 
     def _drain(self) -> None:
         try:
@@ -233,13 +275,14 @@ class _Door:
     def close(self) -> None:
         """Give the pipe back; but not in another thread than the main one, where the C handler cannot be told."""
         global _door
-        try:
-            self.silence()
-        except ValueError:
-            return  # a loop destroyed from another thread; the next start finds the door open
-        if _door is self:
-            _door = None
+        if self._told:
+            try:
+                self.silence()
+            except ValueError:
+                return  # a loop destroyed from another thread; the next start finds the door open
         self._close_pipe()
+        if _door is self:
+            _door = None  # last: inside the hook, an interrupt leaves the rest to its next call
 
     def _close_pipe(self) -> None:
         reader, self._reader = self._reader, -1
@@ -255,21 +298,90 @@ class _Door:
             self._close_pipe()
 
 
+def attend(loop: Loop) -> None:
+    """Have each signal end the sleeps of a loop of the main thread, so that none is slept over.
+
+    Called before its first one.  Where the system has no fd left for it, it sleeps without, and the next tries again.
+    It also sleeps without where it can never be told: in a subinterpreter, in a thread that `threading` takes for the
+    main one because it was the first to import that, and with a `select` that cannot take the number of the pipe.
+    """
+    try:
+        _enter(loop)
+    except ValueError:
+        pass
+    except Exception as error:
+        if not passes(error):
+            raise
+        return
+    loop._attends = loop._pid
+
+
 def _enter(loop: Loop) -> None:
     """Have `loop` woken by signals that come in other threads, if the process's wake-up fd is free or ours."""
-    global _door
-    if loop in _doors:
-        return
+    old = loop._door
+    if old is not None:
+        if old.pid == getpid():
+            try:
+                old.open()  # somebody may have taken the wake-up fd and given it back since
+            except (OSError, ValueError):
+                pass  # closed behind our back: signals to the main thread are noticed all the same
+            return
+        old.remove(loop)
+    while loop._door is None:
+        door = _this_process_door()
+        try:
+            if not door.hold(loop):
+                continue  # the collector has just dropped the last loop that held it
+            if not door.open():
+                door.remove(loop)
+                break
+            door.add(loop)
+        except BaseException:
+            door.remove(loop)
+            raise
+
+
+def _this_process_door() -> Door:
+    global _door, _told_of_forks
     door = _door
-    if door is not None and door.pid != getpid():  # the parent's
+    if door is not None and door.pid == getpid() and door._reader >= 0:
+        return door
+    if door is not None:  # half closed, or the parent's, of a fork that Python was not told of
         door.silence()
-        door = None
+    door = _door = Door()
+    if not _told_of_forks:
+        call_in_child(_after_in_child)
+        _told_of_forks = True
+    return door
+
+
+def _after_in_child() -> None:
+    """Part with the parent's pipe: our loops would take its signals out of it, and the C handler would put ours in.
+
+    At once, and not when a loop is next used: the child may close all that it has inherited, as daemons do, and by then
+    the numbers would be those of files of its own.
+    """
+    global _door
+    door = _door
     if door is None:
-        door = _door = _Door()
-    if door.open():
-        door.add(loop)
-    elif not door.readers:
-        door.close()
+        return
+    try:
+        door.silence()
+    except ValueError:
+        _door = None
+        return  # a subinterpreter's fork: CPython has its wake-up fd in the main one only
+    for reader in tuple(door.readers):
+        loop = reader()
+        if loop is not None:
+            door.remove(loop)
+    door._close_pipe()
+    _door = None  # last: until then the hook can be repeated
+
+
+def shared_fds() -> set[int]:
+    """The fds of the door.  They are no single loop's: whichever sleeps first opens it, and the last one closes it."""
+    door = _door
+    return set() if door is None else {door._reader, door._writer}
 
 
 def _set_wakeup(fd: int) -> int:

@@ -14,9 +14,11 @@ Rule 4: an entry is alive as long as it *is* its timer's entry; nothing else say
 from __future__ import annotations
 
 from _thread import get_ident
+from contextvars import Context, copy_context
 from heapq import heapify, heappop, heappush
 from itertools import count
 
+from hub_loop._callback import struck_at_entry
 from hub_loop._watcher import Watcher
 
 TYPE_CHECKING = False
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     Entry = tuple[float, int, "Timer"]
 
 _FEW = 512  # below so many corpses a rebuild is not worth it
+_FEW_DUE = 32  # below so many due at once a sort is not worth it
 
 
 class TimerQueue:
@@ -94,21 +97,42 @@ class TimerQueue:
     def fire_due(self, now: float) -> None:
         """Queue the callbacks of all timers whose deadline is not after `now`."""
         heap = self.heap
+        taken = 0
         while heap and heap[0][0] <= now:
+            taken += 1
+            if taken > _FEW_DUE and taken * 8 > len(heap):
+                self._fire_many(now)
+                continue
             entry = heap[0]
-            timer = entry[2]
-            if timer._entry is entry:
-                # From here to the queue there is no point where an interrupt could arise; popped is what is a corpse
-                # by then.
-                timer._entry = None
-                self.corpses += 1
-                timer._pending = True
-                if timer._priority:
-                    timer.loop._ranked = True
-                timer.loop._fired.append(timer)
+            self._fire(entry)
             if heap and heap[0] is entry:  # else a signal handler has had the corpses cleared away
                 heappop(heap)
                 self.corpses -= 1
+
+    def _fire_many(self, now: float) -> None:
+        """The same, at less cost where a good part of all is due: sort, which leaves a heap, and cut off its head."""
+        heap = self.heap
+        heap.sort()
+        ordered, fired = heap.copy(), 0
+        for entry in ordered:
+            if entry[0] > now:
+                break
+            self._fire(entry)
+            fired += 1
+        if heap[:fired] == ordered[:fired]:  # as above
+            del heap[:fired]
+            self.corpses -= fired
+
+    def _fire(self, entry: Entry) -> None:
+        timer = entry[2]
+        if timer._entry is entry:
+            # From here to the queue there is no point where an interrupt could arise, and then it is a corpse.
+            timer._entry = None
+            self.corpses += 1
+            timer._pending = True
+            if timer._priority:
+                timer.loop._ranked = True
+            timer.loop._fired.append(timer)
 
 
 class Timer(Watcher):
@@ -136,7 +160,7 @@ class Timer(Watcher):
         self._ref = ref
         self._priority = 0
         self._active = self._pending = self._closed = False
-        self._callback = self._args = self._entry = None
+        self._callback = self._args = self._context = self._entry = None
         if priority is not None:
             self.priority = priority
 
@@ -159,6 +183,7 @@ class Timer(Watcher):
             return
         if update is not False:
             loop._now = loop._clock()
+        self._context = copy_context() or None
         self._callback = callback
         self._args = args
         self._active = True
@@ -187,7 +212,7 @@ class Timer(Watcher):
             self._entry = None
             loop._timers.bury(entry)
         self._pending = False
-        self._callback = self._args = None
+        self._callback = self._args = self._context = None
 
     def close(self) -> None:
         """Stop for good.  Idempotent."""
@@ -211,6 +236,12 @@ class Timer(Watcher):
     def _run(self) -> None:
         if not self._pending:
             return
+        context = self._context
+        if context is None:
+            if self.loop._blank:
+                context = Context()
+        elif self._repeat:
+            context = context.copy()
         # No call until the callback: an interrupt in the middle would leave a timer that is active and never fires.
         self._pending = False
         callback, args, loop = self._callback, self._args, self.loop
@@ -220,17 +251,33 @@ class Timer(Watcher):
             self._deadline = now if deadline < now else deadline  # noqa: FURB136 - max() would be a call
             loop._timers.young[self] = None
             if callback is not None:
-                callback(*(args or ()))
+                try:
+                    if context is None:
+                        callback(*(args or ()))
+                    else:
+                        context.run(callback, *(args or ()))
+                except BaseException as error:
+                    self._pending = struck_at_entry(callback, error)
+                    raise
             return
         self._active = False
         if self._ref:
             loop._refs -= 1
         try:
             if callback is not None:
-                callback(*(args or ()))
+                if context is None:
+                    callback(*(args or ()))
+                else:
+                    context.run(callback, *(args or ()))
+        except BaseException as error:
+            if struck_at_entry(callback, error):  # all is as it was
+                self._pending = self._active = True
+                if self._ref:
+                    loop._refs += 1
+            raise
         finally:
             if not self._active:  # unless the callback has started it again
-                self._callback = self._args = None
+                self._callback = self._args = self._context = None
 
     @property
     def at(self) -> float | None:

@@ -17,13 +17,16 @@ A turn, step by step:
 8. check watchers are called; if nothing at all is queued, idle watchers are queued.
 9. The batch, which is in `_batch`: callbacks that are queued, then watchers whose events have happened.
 
-Rule: `_thread` is the one test of every public call: another thread never matches it, and a destroyed loop matches
+Rule 1: `_thread` is the one test of every public call: another thread never matches it, and a destroyed loop matches
 nobody.
+Rule 2: what other threads read to learn what the loop has done (`iteration`, `calls`, `polled`) changes in one step.
 """
 
 from __future__ import annotations
 
+import threading
 from _thread import get_ident
+from contextvars import Context
 
 from hub_api import HubDestroyed, InvalidThreadUseError
 from hub_loop import _faults, _fork, _io, _phases, pollers
@@ -36,8 +39,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hub_api import IForkListener
     from hub_loop._children import Child, Sentinel
-    from hub_loop._signals import Signal
+    from hub_loop._signals import Door, Signal
     from hub_loop._stat import Inotify, Stat
     from hub_loop._wakeup import Async
     from hub_loop._watcher import Watcher
@@ -51,9 +55,11 @@ class Turn(Batch):
     __slots__ = (
         "_always_ready",
         "_asyncs",
+        "_attends",
         "_broken",
         "_checks",
         "_children",
+        "_door",
         "_fork_state",
         "_forks",
         "_idles",
@@ -74,7 +80,10 @@ class Turn(Batch):
         "_timers",
         "_wakeup",
         "busy",
+        "fork_listener",
         "iteration",
+        "made_at",
+        "polled",
         "sleeping",
     )
 
@@ -99,15 +108,20 @@ class Turn(Batch):
         self._forks: dict[_phases.Phase, None] = {}
         self._asyncs: dict[Async, None] = {}
         self._signals: dict[Signal, None] = {}
+        self._door: Door | None = None
+        self._attends = 0  # the process whose signals end its sleep, where that is its business: see _attend
         self._children: dict[Child, None] = {}
         self._sentinels: dict[int, Sentinel] = {}
         self._stats: dict[Stat, None] = {}
         self._inotify: Inotify | None = None
         self._strays: set[int] = set()
         self.busy: Callable[[], object] | None = None
+        self.fork_listener: IForkListener | None = None
         self._broken = self._running = False
         self._last_fault = float("-inf")  # when the system was short of something: see _faults
         self.iteration: int = 0
+        self.made_at: float = self._now
+        self.polled: tuple[float, float | None] = (0.0, None)
         self._fork_state = _fork.WHOLE
         self._pid = 0
         self._thread = get_ident()
@@ -126,29 +140,36 @@ class Turn(Batch):
             raise RuntimeError(f"{self!r} is running already; a callback cannot run it again")
         self._running, self._broken = True, False
         self.sleeping = False  # it may have slept in a host's poll: see Loop.poll_elsewhere
+        if self.polled[1] is not None:
+            self._end_sleep()
         try:
-            # `_anything_left`, written out: 0.3 us of a turn (benchmarks/bench_http.py).
-            while (
-                nowait
-                or self._refs > 0
-                or self._queue
-                or self._fired
-                or self._wakeup.inbox
-                or (self._fork_state and self._forks)
-            ):
-                try:
-                    self._turn(nowait)
-                except HubDestroyed:
-                    raise
-                except BaseException as error:
-                    if self.error_handler is None:
-                        raise
-                    self.handle_error(None, type(error), error, error.__traceback__)
-                if nowait or once or self._broken:
-                    break
-            return self._anything_left()
+            if self._blank:
+                self._blank = Context()
+            return self._blank.run(self._take_turns, nowait, once)
         finally:
             self._running = False
+
+    def _take_turns(self, nowait: bool, once: bool) -> bool:
+        # `_anything_left`, written out: 0.3 us of a turn (benchmarks/bench_http.py).
+        while (
+            nowait
+            or self._refs > 0
+            or self._queue
+            or self._fired
+            or self._wakeup.inbox
+            or (self._fork_state and self._forks)
+        ):
+            try:
+                self._turn(nowait)
+            except HubDestroyed:
+                raise
+            except BaseException as error:
+                if self.error_handler is None:
+                    raise
+                self.handle_error(None, type(error), error, error.__traceback__)
+            if nowait or once or self._broken:
+                break
+        return self._anything_left()
 
     def break_(self) -> None:
         """Have `run` return at the end of this turn."""
@@ -170,7 +191,7 @@ class Turn(Batch):
             found.update(dict.fromkeys(table))
         for others in (self._signals, self._children, self._stats):
             found.update(dict.fromkeys(others))
-        for registration in self._registrations.values():
+        for registration in list(self._registrations.values()):
             found.update(dict.fromkeys(registration._watchers))
         found.update(dict.fromkeys(self._fired))
         return list(found)
@@ -257,6 +278,8 @@ class Turn(Batch):
             if nowait or self._queue or self._polled:
                 polled = poller.poll(0.0)
             else:
+                if self._attends != self._pid:
+                    self._attend()
                 # First say that we sleep, then look whether there is anything to do: see _wakeup.  A signal handler
                 # that starts a timer after the look writes to the wake fd; one that starts it before is seen
                 # (test_signals.py).
@@ -264,10 +287,16 @@ class Turn(Batch):
                 timeout = self._time_to_sleep()
                 if timeout == 0.0:
                     self.sleeping = False
-                polled = poller.poll(timeout)
-                self.sleeping = False
+                    polled = poller.poll(0.0)
+                else:
+                    slept, began = self.polled[0], self._clock()
+                    self.polled = (slept, began)
+                    polled = poller.poll(timeout)
+                    self.sleeping = False
+                    self.polled = (slept + (self._clock() - began), None)
         except BaseException as error:
             self.sleeping = False
+            self._end_sleep()
             if not (isinstance(error, OSError) and error.errno):  # else the system refused, and told no edge
                 # It may have come after the kernel had told its edges; it tells each once, unless asked again.
                 # (If what came was a signal handler that forked, this is the child, and the poller asks nobody.)
@@ -279,6 +308,10 @@ class Turn(Batch):
             polled[:0] = self._polled
         self._polled = polled
         return polled
+
+    def _attend(self) -> None:
+        """Before the first sleep in this process.  A loop of the main thread has signals end it: see `Loop`."""
+        self._attends = self._pid
 
     def _time_to_sleep(self) -> float:
         if self._queue or self._fired or self._wakeup.inbox or self._idles or self._broken or self._refs <= 0:
@@ -296,6 +329,16 @@ class Turn(Batch):
         if left >= LONGEST:
             return LONGEST
         return left
+
+    def _begin_sleep(self) -> None:
+        slept, began = self.polled
+        if began is None:
+            self.polled = (slept, self._clock())
+
+    def _end_sleep(self) -> None:
+        slept, began = self.polled
+        if began is not None:
+            self.polled = (slept + (self._clock() - began), None)
 
     def wakeup(self) -> None:
         """End the poll that blocks now.  Call from: any thread or signal handler.  Switches: never."""
@@ -327,8 +370,13 @@ class Turn(Batch):
             )
         if self._thread == 0:
             raise ValueError(f"cannot {what}: operation on destroyed loop {self!r}")
-        advice = f"; use {remedy}" if remedy else ""
         raise InvalidThreadUseError(
-            f"cannot {what} of {self!r} from thread {get_ident():#x}: "
-            f"it belongs to thread {abs(self._thread):#x}{advice}"
+            f"cannot {what} of {self!r} from {describe_thread(get_ident())}: "
+            f"it belongs to {describe_thread(abs(self._thread))}; use {remedy or 'run_callback_threadsafe'}"
         )
+
+
+def describe_thread(ident: int) -> str:
+    """Name a thread, for errors.  One that `threading` does not know has only its number."""
+    name = next((thread.name for thread in threading.enumerate() if thread.ident == ident), None)
+    return f"thread {ident:#x}" if name is None else f"thread {name!r} ({ident:#x})"

@@ -11,6 +11,9 @@ Rule 3: a stopped watcher has no callback; users test for that.
 from __future__ import annotations
 
 from _thread import get_ident
+from contextvars import Context, copy_context
+
+from hub_loop._callback import struck_at_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +31,18 @@ MINPRI, MAXPRI = -2, 2
 class Watcher:
     """Base of all watchers: see `hub_api.IWatcher`.  A kind says how it is armed (`_arm`) and disarmed (`_disarm`)."""
 
-    __slots__ = ("__weakref__", "_active", "_args", "_callback", "_closed", "_pending", "_priority", "_ref", "loop")
+    __slots__ = (
+        "__weakref__",
+        "_active",
+        "_args",
+        "_callback",
+        "_closed",
+        "_context",
+        "_pending",
+        "_priority",
+        "_ref",
+        "loop",
+    )
 
     def __init__(self, loop: Loop, ref: bool = True, priority: int | None = None) -> None:
         self.loop: Loop = loop
@@ -37,6 +51,7 @@ class Watcher:
         self._active = self._pending = self._closed = False
         self._callback: Callable[..., object] | None = None
         self._args: tuple[Any, ...] | None = None
+        self._context: Context | None = None
 
     # -- what a kind fills in ---------------------------------------------------------------------------------------
 
@@ -66,6 +81,7 @@ class Watcher:
             loop._refuse(f"start {self!r}", "loop.run_callback_threadsafe(watcher.start, callback)")
         if not callable(callback):
             raise TypeError(f"cannot start {self!r} with {callback!r}: a callback must be callable")
+        context = copy_context() or None
         if not self._active:
             if self._closed:
                 raise ValueError(f"cannot start {self!r}: it was closed; ask the loop for a new watcher")
@@ -77,6 +93,7 @@ class Watcher:
                 loop.wakeup()
         self._callback = callback
         self._args = args
+        self._context = context
 
     def stop(self) -> None:
         """Become idle and drop an event not yet delivered: see `hub_api.IWatcher.stop`."""
@@ -87,7 +104,7 @@ class Watcher:
             self._deactivate()
         self._disarm()  # also when idle: a KeyboardInterrupt may have come between arming and saying so
         self._pending = False
-        self._callback = self._args = None
+        self._callback = self._args = self._context = None
 
     def _deactivate(self) -> None:
         self._active = False
@@ -123,9 +140,24 @@ class Watcher:
     def _run(self) -> None:
         """Deliver the event; called by the loop's batch.  What the callback raises is the batch's business."""
         if self._pending:
+            context = self._its_context()  # a call, and so before the event counts as delivered
             self._pending = False
-            if self._callback is not None:
-                self._callback(*(self._args or ()))
+            callback = self._callback
+            if callback is not None:
+                try:
+                    if context is None:
+                        callback(*(self._args or ()))
+                    else:
+                        context.run(callback, *(self._args or ()))
+                except BaseException as error:
+                    self._pending = struck_at_entry(callback, error)
+                    raise
+
+    def _its_context(self) -> Context | None:
+        """The context for one call, None for that of the loop: see `_batch`."""
+        if self._context is not None:
+            return self._context.copy()
+        return Context() if self.loop._blank else None
 
     def _failed(self) -> None:
         """The callback raised.  Most kinds go on."""
@@ -156,6 +188,7 @@ class Watcher:
     def callback(self, callback: Callable[..., object] | None) -> None:
         if callback is not None and not callable(callback):
             raise TypeError(f"callback of {self!r} must be callable or None, got {callback!r}")
+        self._check_setter("callback")
         self._callback = callback
 
     @property
@@ -167,6 +200,7 @@ class Watcher:
     def args(self, args: tuple[Any, ...] | None) -> None:
         if args is not None and not isinstance(args, tuple):
             raise TypeError(f"args of {self!r} must be a tuple or None, got {args!r}")
+        self._check_setter("args")
         self._args = args
 
     @property
@@ -196,6 +230,12 @@ class Watcher:
         if self._active:
             raise AttributeError(f"cannot set the priority of {self!r} while it is active; stop it first")
         self._priority = 0 if priority is None else _clamp(priority)
+
+    def _check_setter(self, name: str) -> None:
+        """The loop may be about to call this watcher; one that is idle is an object like any other."""
+        loop = self.loop
+        if (self._active or self._pending) and get_ident() != loop._thread and loop._thread:
+            loop._refuse(f"set {name} of {self!r}", "loop.run_callback_threadsafe(setattr, watcher, name, value)")
 
     def _details(self) -> str:
         """What the kind adds to the repr."""

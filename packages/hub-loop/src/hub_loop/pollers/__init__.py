@@ -102,6 +102,7 @@ def choose(flags: str | Iterable[str] | None) -> str:
     Raises ValueError for a name that is unknown or that this system does not have, TypeError for anything but names.
     """
     asked = flags or os.environ.get("HUB_LOOP_BACKEND") or None
+    who = "" if flags else f"HUB_LOOP_BACKEND is {asked!r}: "
     have = _HAVE
     if asked is None:
         return have[0]
@@ -112,11 +113,11 @@ def choose(flags: str | Iterable[str] | None) -> str:
         if not isinstance(name, str):
             raise TypeError(f"flags must be names of pollers, got {flags!r}; this system has {', '.join(have)}")
         if name not in _NAMES:
-            raise ValueError(f"unknown poller {name!r}; this system has {', '.join(have)}")
+            raise ValueError(f"{who}unknown poller {name!r}; this system has {', '.join(have)}")
     for name in names:
         if name in have:
             return name
-    raise ValueError(f"this system has no {' or '.join(names)}; it has {', '.join(have)}")
+    raise ValueError(f"{who}this system has no {' or '.join(names)}; it has {', '.join(have)}")
 
 
 def create(name: str) -> Poller:

@@ -3,9 +3,8 @@
 - ADD and MOD report readiness that is present at that moment, also with EPOLLET; so arming late loses nothing.
 - With EPOLLET an fd that was reported and not drained stays silent until *new* data comes.
 - A registration belongs to the open file, not to the number.  close() of the last number removes it; after dup() it
-  lives on,
-  is reported under the old number, and nobody can delete it through that number any more.  So an fd leaves by
-  `forget` before it is closed (law 7), and `watch` trusts the kernel's answer rather than its own memory: MOD, and
+  lives on, is reported under the old number, and nobody can delete it through that number any more.  So an fd leaves
+  by `forget` before it is closed (law 7), and `watch` trusts the kernel's answer rather than its own memory: MOD, and
   ADD if the kernel says ENOENT.
 - HUP and ERR are reported whether asked for or not, so "no interest" means DEL, not an empty mask.
 - Regular files and directories give EPERM: they are always ready, as poll and select say of them.

@@ -7,7 +7,8 @@
             return MyLoop()
 
 pytest then collects every behaviour for that loop.  `LoopConformance` is all of it; each of its bases is one subject
-and can be subclassed by itself, while a loop is being written.  What a loop may declare is in `LoopKit`.
+and can be subclassed by itself, while a loop is being written.  `Counting` stands beside it, for a loop that is an
+`ICountingLoop`, too.  What a loop may declare is in `LoopKit`.
 
 Rule 1: a test knows the documented surface only: no attribute with an underscore, no text of an error, no repr.
 Rule 2: no test depends on how fast the machine is.  Time passes as the loop's own clock has it: by hand where the
@@ -21,36 +22,37 @@ from typing import ClassVar
 
 import pytest
 
-# Before they are imported: only then does a failing assertion tell both its sides.
+# Before the imports below: only then does a failing assertion tell both its sides.
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{subject}"
         for subject in (
             *("_kit", "_running", "_callbacks", "_errors", "_threads", "_signal_handlers", "_phases", "_priorities"),
-            *("_timers", "_io", "_closing", "_registrations", "_watchers", "_ending"),
+            *("_timers", "_io", "_closing", "_registrations", "_watchers", "_ending", "_counting"),
             *("_signals", "_children", "_forks", "_paths"),
         )
     )
 )
 
-from hub_loop.testing.conformance._callbacks import Callbacks  # noqa: E402 (after the registration above)
-from hub_loop.testing.conformance._children import Children  # noqa: E402
-from hub_loop.testing.conformance._closing import Closing  # noqa: E402
-from hub_loop.testing.conformance._ending import Ending  # noqa: E402
-from hub_loop.testing.conformance._errors import Errors  # noqa: E402
-from hub_loop.testing.conformance._forks import Forks  # noqa: E402
-from hub_loop.testing.conformance._io import Io  # noqa: E402
-from hub_loop.testing.conformance._kit import Kind, LoopKit, MakeWire, Wire  # noqa: E402
-from hub_loop.testing.conformance._paths import Paths  # noqa: E402
-from hub_loop.testing.conformance._phases import Phases  # noqa: E402
-from hub_loop.testing.conformance._priorities import Priorities  # noqa: E402
-from hub_loop.testing.conformance._registrations import Registrations  # noqa: E402
-from hub_loop.testing.conformance._running import Running  # noqa: E402
-from hub_loop.testing.conformance._signal_handlers import SignalHandlers  # noqa: E402
-from hub_loop.testing.conformance._signals import Signals  # noqa: E402
-from hub_loop.testing.conformance._threads import Threads  # noqa: E402
-from hub_loop.testing.conformance._timers import Timers  # noqa: E402
-from hub_loop.testing.conformance._watchers import Watchers  # noqa: E402
+from hub_loop.testing.conformance._callbacks import Callbacks
+from hub_loop.testing.conformance._children import Children
+from hub_loop.testing.conformance._closing import Closing
+from hub_loop.testing.conformance._counting import Counting
+from hub_loop.testing.conformance._ending import Ending
+from hub_loop.testing.conformance._errors import Errors
+from hub_loop.testing.conformance._forks import Forks
+from hub_loop.testing.conformance._io import Io
+from hub_loop.testing.conformance._kit import Kind, LoopKit, MakeWire, Wire
+from hub_loop.testing.conformance._paths import Paths
+from hub_loop.testing.conformance._phases import Phases
+from hub_loop.testing.conformance._priorities import Priorities
+from hub_loop.testing.conformance._registrations import Registrations
+from hub_loop.testing.conformance._running import Running
+from hub_loop.testing.conformance._signal_handlers import SignalHandlers
+from hub_loop.testing.conformance._signals import Signals
+from hub_loop.testing.conformance._threads import Threads
+from hub_loop.testing.conformance._timers import Timers
+from hub_loop.testing.conformance._watchers import Watchers
 
 
 class CoreConformance(
@@ -100,6 +102,7 @@ __all__ = [
     "Children",
     "Forks",
     "Paths",
+    "Counting",
     "Kind",
     "MakeWire",
     "Wire",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hub_api import READ, WRITE, ILoopCore
+from hub_loop.testing._leftovers import open_fds
 from hub_loop.testing.conformance._kit import WHOLE, Kind, LoopKit, Wire, all_of, in_thread, raised_by, turn
 
 
@@ -167,7 +168,7 @@ class Ending(LoopKit):
         assert made[0].activecnt == 0
 
     def test_destroy_gives_every_fd_back(self) -> None:
-        before = _fds()
+        before = open_fds()
         for _ in range(20):
             made = self.make_loop()
             made.timer(1.0).start(print)
@@ -175,7 +176,7 @@ class Ending(LoopKit):
             made.run_callback_threadsafe(int)
             turn(made)
             made.destroy()
-        assert _fds() == before
+        assert open_fds() == before
 
     def test_two_loops_live_side_by_side(self, loop: ILoopCore) -> None:
         ran: list[str] = []
@@ -192,16 +193,3 @@ class Ending(LoopKit):
 
 def _answers(calls: dict[str, Callable[[], object]]) -> dict[str, type]:
     return {name: type(raised_by(call)) for name, call in calls.items()}
-
-
-def _fds() -> set[str]:
-    folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
-    return {name for name in os.listdir(folder) if _is_open(int(name))}
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False  # the one that listdir itself had open
-    return True

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from hub_api import READ, ILoopCore, InvalidThreadUseError
-from hub_loop.testing.conformance._kit import Kind, LoopKit, WhenAsleep, Wire, all_of, in_thread, turn
+from hub_loop.testing.conformance._kit import Kind, LoopKit, WhenAsleep, Wire, all_of, fail, in_thread, turn
 
 
 class Threads(LoopKit):
@@ -76,10 +76,7 @@ class Threads(LoopKit):
     def test_a_threadsafe_callback_that_raises_is_reported_with_it(
         self, loop: ILoopCore, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def fail() -> None:
-            raise ZeroDivisionError("on purpose")
-
-        callback = loop.run_callback_threadsafe(fail)
+        callback = loop.run_callback_threadsafe(fail, ZeroDivisionError("on purpose"))
         loop.run()
         assert not callback
         assert "ZeroDivisionError: on purpose" in capsys.readouterr().err

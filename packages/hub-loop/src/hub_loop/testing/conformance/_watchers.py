@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hub_api import ILoopCore, IWatcher
-from hub_loop.testing.conformance._kit import ErrorLog, Kind, LoopKit, turn
+from hub_loop.testing.conformance._kit import ErrorLog, Kind, LoopKit, fail, turn
 
 
 class Watchers(LoopKit):
@@ -324,11 +324,7 @@ class Watchers(LoopKit):
         error = ZeroDivisionError("on purpose")
         loop.error_handler = errors
         with kind.make() as watcher:
-
-            def fail() -> None:
-                raise error
-
-            watcher.start(fail)
+            watcher.start(fail, error)
             kind.happen(watcher)
             turn(loop)
             assert errors.seen == [(watcher, error)]
@@ -339,11 +335,7 @@ class Watchers(LoopKit):
         errors = ErrorLog()
         loop.error_handler = errors
         with kind.make() as watcher:
-
-            def fail() -> None:
-                raise ZeroDivisionError("on purpose")
-
-            watcher.start(fail)
+            watcher.start(fail, ZeroDivisionError("on purpose"))
             kind.happen(watcher)
             turn(loop)
             if kind.name in ("io", "timer"):
