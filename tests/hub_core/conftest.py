@@ -5,6 +5,7 @@ A report that a hub printed and no test has read fails the test: errors in spawn
 """
 
 import io
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -15,7 +16,13 @@ from hub_core import Hub, get_hub_if_exists, set_hub, set_loop
 from hub_loop import Loop, supported
 from hub_loop.testing import FakePoller, ManualClock
 
+MakeLoop = Callable[..., Loop]
+Pair = tuple[socket.socket, socket.socket]
 T = TypeVar("T")
+
+
+class Failure(Exception):
+    """Thrown by tests."""
 
 
 class Reports(io.StringIO):
@@ -78,7 +85,7 @@ def clocked_hub(clock: ManualClock, poller: FakePoller, reports: Reports) -> Ite
 
 
 @pytest.fixture
-def no_hub() -> Iterator[Callable[[], Loop]]:
+def no_hub() -> Iterator[MakeLoop]:
     """A thread without a hub; what the test makes implicitly is destroyed afterwards.  Gives a factory of loops."""
     assert get_hub_if_exists() is None
     loops: list[Loop] = []
@@ -125,3 +132,32 @@ class Elsewhere:
 def elsewhere() -> Elsewhere:
     """Another thread to call a function in."""
     return Elsewhere()
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """Two sockets that talk to each other."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def fill(sock: socket.socket) -> int:
+    """Write until nothing more can be written."""
+    sent = 0
+    try:
+        while True:
+            sent += sock.send(b"x" * 65536)
+    except BlockingIOError:
+        return sent
+
+
+def drain(sock: socket.socket) -> None:
+    """Read until there is nothing more to read."""
+    try:
+        while sock.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -34,6 +35,18 @@ def test_spawn_raw_passes_arguments_and_keywords(hub: Hub) -> None:
     spawn_raw(function, 1, key="word")
     hub.join()
     assert got == [((), {}), ((1, "two"), {}), ((1,), {"key": "word"})]
+
+
+def test_a_spawn_that_is_all_its_greenlet_runs_has_no_spawner_and_works(hub: Hub) -> None:
+    ran: list[int] = []
+    held = spawn_raw(spawn_raw, ran.append, 1)
+    hub.join()
+    assert held.dead
+    made = greenlet(spawn_raw).switch(ran.append, 2)
+    assert made.spawn_code is None
+    assert made.spawn_lasti == -1
+    hub.join()
+    assert ran == [1, 2]
 
 
 def test_arguments_named_like_our_own_are_the_functions(hub: Hub) -> None:
@@ -121,12 +134,14 @@ def test_each_function_finds_itself_in_a_fresh_greenlet(hub: Hub, held: bool) ->
     # Greenlets that nobody holds may be recycled; no function may be able to tell.
     seen: list[Any] = []
     dirty: list[str] = []
+    marked: ContextVar[bool] = ContextVar("marked", default=False)
 
     def look(number: int) -> None:
         current: Any = getcurrent()
         dirty.extend(name for name in ("mark", "switch_out") if getattr(current, name, None) is not None)
-        if current.gr_context is not None and len(current.gr_context):
+        if marked.get():
             dirty.append("context")
+        marked.set(True)
         current.mark = number
         if number % 3 == 0:
             seen.append(current)
@@ -147,9 +162,7 @@ def test_each_function_finds_itself_in_a_fresh_greenlet(hub: Hub, held: bool) ->
 
 
 def test_functions_of_dropped_greenlets_do_not_share_context_variables(hub: Hub) -> None:
-    import contextvars
-
-    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    variable: ContextVar[int] = ContextVar("variable", default=0)
     seen: list[int] = []
 
     def look(number: int) -> None:
@@ -187,22 +200,42 @@ def test_kill_raises_greenlet_exit_where_the_greenlet_is_parked(hub: Hub, report
     assert reports.take() == ""
 
 
-def test_kill_before_the_start_lets_it_start_and_raises_where_it_parks(hub: Hub) -> None:
+def test_kill_before_the_start_ends_the_greenlet_without_running_it(hub: Hub, reports: Reports) -> None:
     notes: list[str] = []
     new = spawn_raw(wait_and_note, notes)
     kill(new)
+    assert not new.dead, "kill only marks"
     hub.join()
-    assert notes == ["it started", "it got GreenletExit"]
+    assert notes == []
     assert new.dead
+    assert reports.take() == ""
 
 
-def test_kill_of_one_that_ends_without_parking_comes_too_late(hub: Hub, reports: Reports) -> None:
+def test_kill_before_the_start_with_an_error_is_reported_once_and_the_first_one_counts(
+    hub: Hub, reports: Reports
+) -> None:
     notes: list[str] = []
     new = spawn_raw(notes.append, "ran")
     kill(new, Failure)
+    kill(new, ZeroDivisionError)
     hub.join()
-    assert notes == ["ran"]
-    assert reports.take() == ""
+    assert notes == []
+    assert reports.take().count(f" {new!r} failed with Failure\n\n") == 1
+
+
+def test_a_plain_greenlet_that_nobody_has_scheduled_is_killed_too(hub: Hub) -> None:
+    notes: list[str] = []
+    never = greenlet(notes.append, hub)
+    kill(never)
+    hub.join()
+    assert never.dead
+    assert notes == []
+
+
+def test_kill_of_the_hub_is_refused(hub: Hub) -> None:
+    with pytest.raises(ValueError, match=r"use its destroy\(\)"):
+        kill(hub)
+    assert hub.join()
 
 
 def test_kill_of_a_ready_greenlet_that_yields(hub: Hub) -> None:
@@ -345,6 +378,18 @@ def test_another_thread_may_kill_by_the_way_that_the_error_names(hub: Hub) -> No
 
 def get_loop_of(hub: Hub) -> Any:
     return hub.loop
+
+
+def test_a_greenlet_of_another_thread_that_has_no_hub_is_refused_too(hub: Hub, elsewhere: Elsewhere) -> None:
+    here = getcurrent()
+    below = greenlet(int, here)  # no hub stands above it
+
+    def kill_it() -> None:
+        kill(below)
+
+    with pytest.raises(InvalidThreadUseError, match="it runs in another thread; use run_callback_threadsafe"):
+        elsewhere(kill_it)
+    assert below.switch() == 0, "nothing was done to it"
 
 
 def test_spawning_in_another_thread_uses_that_threads_hub(hub: Hub, elsewhere: Elsewhere) -> None:

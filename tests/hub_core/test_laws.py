@@ -1,6 +1,6 @@
 """The laws of docs/architecture, each with a guard that can fail: who switches, how often, and how deep.
 
-Laws 1 to 3 here; 4 in test_waiter, 5 in test_fairness, 7 in test_waits, 8 in every file ("in another thread").
+Laws 1 to 3 here; 4 in test_waiter_refusals, 5 in test_fairness, 7 in test_fds, 8 in every file ("in another thread").
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ MARKERS = {
 def switches(source: str, file: str) -> list[str]:
     """Where `source` touches a `switch` or `throw` that may be a greenlet's, as `file:line: text`.
 
-    Every attribute of that name counts, called or not, since it may be passed on; and so does one that getattr is asked
-    for.  Let be are those of a Waiter: of whatever is called a waiter, of MARKERS, and of `self` in the class Waiter.
+    Every attribute of that name counts, called or not, since it may be passed on; and so does the name as a text, for
+    getattr and its like, as an attribute that a pattern takes, and as what is imported from somewhere, under any alias.
+    Let be are those of a Waiter: of whatever is called a waiter, of MARKERS, and of `self` in the class Waiter.
     """
     found: list[str] = []
+    names = ("switch", "throw", "_switch")
 
     def visit(node: ast.AST, of: str) -> None:
         if isinstance(node, ast.ClassDef):
             of = node.name
-        elif isinstance(node, ast.Attribute) and node.attr in ("switch", "throw"):
+        elif isinstance(node, ast.Attribute) and node.attr in names:
             receiver = ast.unparse(node.value)
             marks = (
                 receiver.lower().endswith("waiter")
@@ -53,9 +55,12 @@ def switches(source: str, file: str) -> list[str]:
             )
             if not marks:
                 found.append(f"{file}:{node.lineno}: {ast.unparse(node)}")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "attrgetter", "methodcaller"):
-            names = [part.value for part in node.args if isinstance(part, ast.Constant)]
-            found.extend(f"{file}:{node.lineno}: {ast.unparse(node)}" for name in names if name in ("switch", "throw"))
+        elif (
+            (isinstance(node, ast.Constant) and node.value in names)
+            or (isinstance(node, ast.ImportFrom) and any(name.name in names for name in node.names))
+            or (isinstance(node, ast.MatchClass) and any(name in names for name in node.kwd_attrs))
+        ):
+            found.append(f"{file}:{node.lineno}: {ast.unparse(node)}")
         for child in ast.iter_child_nodes(node):
             visit(child, of)
 
@@ -65,6 +70,12 @@ def switches(source: str, file: str) -> list[str]:
 
 def sources() -> list[Path]:
     return sorted(PACKAGES.glob("*/src/**/*.py"))
+
+
+def test_the_guard_looks_at_every_package_of_the_family() -> None:
+    looked_at = {path.relative_to(PACKAGES).parts[0] for path in sources()}
+    assert looked_at == {path.parent.name for path in PACKAGES.glob("*/pyproject.toml")}
+    assert len(looked_at) >= 6
 
 
 def test_only_the_hubs_module_switches_greenlets() -> None:
@@ -91,6 +102,10 @@ def test_the_hubs_module_is_where_the_guard_looks() -> None:
         "current.parent.throw(error)",
         "loop.run_callback(parked.switch, value)",
         "getattr(parked, 'throw')(error)",
+        "wake = operator.attrgetter('switch')",
+        "greenlet.__dict__['switch'](parked)",
+        "from hub_core._hub import _switch as go",
+        "match parked:\n    case greenlet(switch=go):\n        go()",
         "class Pool:\n    def wake(self):\n        self.switch()",
         "class Waiter:\n    def wake(self):\n        self.greenlet.switch()",
     ],

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from tests.hub_core.conftest import Elsewhere
-
-    MakeLoop = Callable[..., Loop]
+    from tests.hub_core.conftest import Elsewhere, MakeLoop
 
 
 class OtherHub(Hub):

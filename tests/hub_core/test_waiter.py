@@ -1,40 +1,22 @@
-"""The Waiter: one wait of one greenlet, its outcome, and what is refused."""
+"""The Waiter: one wait of one greenlet, its outcome, and how that is delivered.
+
+What it refuses: test_waiter_refusals.py.  Whatever is done to it in whichever order: test_waiter_model.py.
+"""
 
 from __future__ import annotations
 
 import doctest
 import signal
-import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from greenlet import GreenletExit, getcurrent, greenlet
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from greenlet import GreenletExit, getcurrent
+from tests.hub_core.conftest import Failure
 
-import hub_core
-from hub_core import (
-    BlockingSwitchOutError,
-    ConcurrentObjectUseError,
-    Hub,
-    InvalidSwitchError,
-    InvalidThreadUseError,
-    Waiter,
-    get_hub,
-    kill,
-    set_hub,
-    sleep,
-    spawn_raw,
-)
-from hub_loop import Loop
-from hub_loop.testing import ManualClock
+from hub_core import Hub, Waiter, get_hub, kill, sleep, spawn_raw
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tests.hub_core.conftest import Elsewhere
-
     from hub_loop.testing import FakePoller, ManualClock
 
 REFERENCE = """
@@ -55,10 +37,6 @@ If switch is called before the greenlet gets a chance to call get() then Waiter 
 'hi from Waiter'
 >>> timer.close()
 """
-
-
-class Failure(Exception):
-    """Thrown by tests."""
 
 
 def test_the_two_examples_of_the_reference_run_word_for_word(hub: Hub) -> None:
@@ -330,12 +308,13 @@ def test_throw_takes_every_form_that_greenlet_throw_takes(
         waiter.get()
 
 
-def test_throw_with_a_traceback_raises_with_it(hub: Hub) -> None:
+@pytest.mark.parametrize("value", ["origin", None])
+def test_throw_with_a_traceback_raises_with_it(hub: Hub, value: str | None) -> None:
     waiter = Waiter()
     try:
         raise Failure("origin")
-    except Failure:
-        waiter.throw(*sys.exc_info())
+    except Failure as failure:
+        waiter.throw(Failure, value or failure, failure.__traceback__)
     with pytest.raises(Failure, match="origin") as caught:
         waiter.get()
     assert "raise Failure" in "".join(str(entry) for entry in caught.traceback)
@@ -349,115 +328,14 @@ def test_throw_refuses_what_is_not_an_exception_at_the_call(hub: Hub, arguments:
     assert not waiter.ready()
 
 
-# -- refusals ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_second_waiter_is_refused_by_name_and_the_first_goes_on(hub: Hub) -> None:
+def test_time_spent_in_get_is_the_callers_only(clocked_hub: Hub, clock: ManualClock, poller: FakePoller) -> None:
     waiter = Waiter()
-    got: list[object] = []
-    first = spawn_raw(lambda: got.append(waiter.get()))
-    sleep(0)
-    with pytest.raises(ConcurrentObjectUseError) as caught:
-        waiter.get()
-    assert repr(getcurrent()) in str(caught.value)
-    assert repr(first) in str(caught.value)
-    assert "one Waiter per wait" in str(caught.value)
-    waiter.switch("still delivered")
-    hub.join()
-    assert got == ["still delivered"]
-
-
-def test_get_in_a_callback_is_refused_and_leaves_the_waiter_usable(hub: Hub) -> None:
-    waiter = Waiter()
-    caught: list[BaseException] = []
-
-    def callback() -> None:
-        with pytest.raises(
-            BlockingSwitchOutError, match=r"Impossible to call blocking function.*spawn a greenlet"
-        ) as info:
-            waiter.get()
-        caught.append(info.value)
-
-    hub.loop.run_callback(callback)
-    sleep(0.001)
-    assert isinstance(caught[0], AssertionError)
-    hub.loop.run_callback(waiter.switch, "usable")
-    assert waiter.get() == "usable"
-
-
-@pytest.mark.parametrize("method", ["switch", "throw", "get"])
-def test_use_in_another_thread_is_refused_with_both_threads_and_the_remedy(
-    hub: Hub, elsewhere: Elsewhere, method: str
-) -> None:
-    waiter = Waiter()
-    arguments = () if method == "get" else (Failure,)
-    with pytest.raises(InvalidThreadUseError) as caught:
-        elsewhere(lambda: getattr(waiter, method)(*arguments))
-    text = str(caught.value)
-    assert f"thread_ident={threading.get_ident():#x}" in text
-    assert f"from thread {elsewhere.ident:#x}" in text
-    assert "a hub belongs to one thread; use " in text
-    assert (waiter.ready(), waiter.greenlet) == (False, None)
-
-
-def test_get_in_another_thread_takes_nobody_out_of_the_ready_lane(hub: Hub, elsewhere: Elsewhere) -> None:
-    waiter, got = Waiter(), []
-    spawn_raw(lambda: got.append(waiter.get()))
-    sleep(0)
-    waiter.switch("still here")
-    with pytest.raises(InvalidThreadUseError):
-        elsewhere(Waiter(hub).get)
-    hub.join()
-    assert got == ["still here"]
-
-
-def test_get_on_a_destroyed_hub_is_refused(hub: Hub) -> None:
-    waiter = Waiter(hub)
-    hub.destroy()
-    with pytest.raises(ValueError, match=r"destroyed.*get_hub\(\) makes a new one"):
-        waiter.get()
-    assert waiter.greenlet is None
-
-
-def test_a_stranger_who_resumes_a_waiting_greenlet_is_named_as_the_mistake(hub: Hub) -> None:
-    waiter = Waiter()
-    caught: list[InvalidSwitchError] = []
-
-    def wait() -> None:
-        with pytest.raises(InvalidSwitchError) as info:
-            waiter.get()
-        caught.append(info.value)
-
-    waiting = spawn_raw(wait)
-    sleep(0)
-    hub.loop.run_callback(waiting.switch, "a value that nobody asked for")
-    hub.join()
-    text = str(caught[0])
-    assert repr(waiter).split(" greenlet")[0] in text
-    assert repr(hub).split(" pending")[0] in text
-    assert "not by greenlet.switch()" in text
-    assert waiter.greenlet is None
-
-
-def test_a_stranger_who_comes_when_the_delivery_is_pending_does_no_harm(hub: Hub) -> None:
-    waiter = Waiter()
-    got: list[object] = []
-
-    def wait() -> None:
-        got.append(waiter.get())
-        sleep(0.001)
-        got.append("once")
-
-    waiting = spawn_raw(wait)
-    sleep(0)
-
-    def deliver_and_meddle() -> None:
-        waiter.switch("delivered")
-        waiting.switch()
-
-    hub.loop.run_callback(deliver_and_meddle)
-    hub.join()
-    assert got == ["delivered", "once"]
+    began = clock()
+    with clocked_hub.loop.timer(2.0) as timer:
+        timer.start(waiter.switch, "on time")
+        assert waiter.get() == "on time"
+    assert clock() == began + 2.0
+    assert poller.polls < 5
 
 
 # -- links and signals -------------------------------------------------------------------------------------------------
@@ -520,158 +398,3 @@ def test_a_signal_ends_a_real_poll_too(each_hub: Hub) -> None:
         thread.join()
         each_hub.loop.unref()
         signal.signal(signal.SIGUSR1, before)
-
-
-# -- the waiter against a model ----------------------------------------------------------------------------------------
-
-
-class WaiterModel(RuleBasedStateMachine):
-    """Rules act on a waiter and on what one believes of it; after each the two must agree.
-
-    A greenlet takes one outcome.  `delivered` is on its way to the one that waits, `stored` waits for the next `get`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hub = Hub(Loop(default=False, clock=ManualClock()))  # in real time the budget would make runs differ
-        set_hub(self.hub)
-        self.waiter = Waiter(self.hub)
-        self.waiting: greenlet | None = None
-        self.delivered: list[object] = []
-        self.stored: list[object] = []
-        self.got: list[object] = []
-        self.expected: list[object] = []
-        self.parked = False
-
-    def teardown(self) -> None:
-        self.run_until_quiet()
-        if self.waiting is not None:
-            kill(self.waiting)
-            self.take_two_turns()
-        self.hub.destroy()
-        set_hub(None)
-
-    def take_two_turns(self) -> None:
-        for _ in range(2):
-            turn = Waiter(self.hub)
-            self.hub.loop.run_callback(turn.switch, None)
-            turn.get()
-
-    def outcome(self, outcome: object) -> None:
-        if self.waiting is None or self.delivered:
-            self.stored = [outcome]
-        else:
-            self.delivered = [outcome]
-
-    def take(self) -> None:
-        try:
-            self.got.append(self.waiter.get())
-        except Failure as error:
-            self.got.append(error)
-
-    @rule(value=st.one_of(st.none(), st.integers()))
-    def switch(self, value: int | None) -> None:
-        self.waiter.switch(value)
-        self.outcome(value)
-
-    @rule(text=st.text(max_size=3))
-    def throw(self, text: str) -> None:
-        error = Failure(text)
-        self.waiter.throw(error)
-        self.outcome(error)
-
-    @rule()
-    def switch_from_a_callback(self) -> None:
-        self.run_until_quiet()
-        self.hub.loop.run_callback(self.waiter.switch, "called back")
-        self.outcome("called back")
-        self.run_until_quiet()
-
-    @rule()
-    def clear(self) -> None:
-        self.waiter.clear()
-        self.stored = []
-
-    @precondition(lambda self: self.waiting is None)
-    @rule()
-    def get_in_a_new_greenlet(self) -> None:
-        spawned = spawn_raw(self.take)
-        sleep(0)
-        if self.stored:
-            self.expected += self.stored
-            assert spawned.dead
-        else:
-            self.waiting = spawned
-
-    @precondition(lambda self: self.waiting is not None)
-    @rule()
-    def a_second_get_is_refused_unless_something_is_stored(self) -> None:
-        if self.stored:
-            self.take()
-            self.expected += self.stored
-        else:
-            with pytest.raises(ConcurrentObjectUseError):
-                self.waiter.get()
-
-    @precondition(lambda self: self.waiting is not None)
-    @rule(deliveries=st.integers(0, 3))
-    def kill_the_greenlet_that_waits(self, deliveries: int) -> None:
-        self.run_until_quiet()
-        if self.waiting is None:
-            return
-        killed, self.waiting = self.waiting, None
-
-        def deliver_and_kill() -> None:
-            for number in range(deliveries):
-                self.waiter.switch(number)
-                self.stored = [0]  # what was under way is what is kept
-            kill(killed)
-
-        self.hub.loop.run_callback(deliver_and_kill)
-        self.take_two_turns()
-        assert killed.dead
-
-    @rule()
-    def run_until_quiet(self) -> None:
-        self.take_two_turns()
-        if self.delivered:
-            self.expected += self.delivered
-            self.delivered, self.waiting = [], None
-
-    @invariant()
-    def the_waiter_is_as_the_model_says(self) -> None:
-        waiter = self.waiter
-        assert waiter.greenlet is self.waiting
-        assert waiter.ready() is bool(self.stored)
-        failed = bool(self.stored) and isinstance(self.stored[0], Failure)
-        assert waiter.successful() is (bool(self.stored) and not failed)
-        assert waiter.value == (self.stored[0] if self.stored and not failed else None)
-        assert waiter.exc_info == ((self.stored[0],) if failed else None)
-        assert self.got == self.expected
-
-
-TestWaiterModel = WaiterModel.TestCase
-TestWaiterModel.settings = settings(deadline=None, max_examples=100, stateful_step_count=30)
-
-
-def test_every_exception_that_crosses_packages_is_found_here_too() -> None:
-    import hub_api
-
-    for name in (
-        "BlockingSwitchOutError",
-        "ConcurrentObjectUseError",
-        "HubDestroyed",
-        "InvalidSwitchError",
-        "LoopExit",
-    ):
-        assert getattr(hub_core, name) is getattr(hub_api, name)
-
-
-def test_time_spent_in_get_is_the_callers_only(clocked_hub: Hub, clock: ManualClock, poller: FakePoller) -> None:
-    waiter = Waiter()
-    began = clock()
-    with clocked_hub.loop.timer(2.0) as timer:
-        timer.start(waiter.switch, "on time")
-        assert waiter.get() == "on time"
-    assert clock() == began + 2.0
-    assert poller.polls < 5

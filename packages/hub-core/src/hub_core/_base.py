@@ -1,4 +1,4 @@
-"""Everything about a hub that does not switch greenlets: its checks, waits, errors, parts, and its identity.
+"""Everything about a hub that does not switch greenlets: its checks, waits, parts, its end, and its identity.
 
 Receives: a loop and perhaps a pool and a resolver, or factories for them.  Gives: the attributes and methods that
 `Hub` inherits.
@@ -12,30 +12,50 @@ from _thread import get_ident
 
 from greenlet import getcurrent, greenlet
 
-from hub_api import ConcurrentObjectUseError, HubDestroyed, InvalidSwitchError, InvalidThreadUseError, LoopExit
-from hub_core import _errors, _local
-from hub_core._waiter import Waiter
+from hub_api import (
+    BlockingSwitchOutError,
+    ConcurrentObjectUseError,
+    InvalidSwitchError,
+    InvalidThreadUseError,
+    LoopExit,
+)
+from hub_core import _errors, _local, _parts
+from hub_core._waiter import Waiter, check_raisable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Self
 
     from hub_api import IHub, ILoopCore, ILoopFactory, IResolver, IThreadPool, IWatcher
+    from hub_core._watch import Watch
 
 
-class HubBase(greenlet):
+GRACE = 1.0
+"""Seconds that greenlets have for their `finally` blocks when their hub is destroyed, unless `destroy` is told."""
+
+
+class HubBase(_errors.Policy, _parts.Parts, greenlet):
     """What `Hub` is besides a scheduler."""
 
-    __slots__ = ("_main", "_owner", "_resolver", "_threadpool", "loop", "thread_ident")
+    __slots__ = (
+        "_block",
+        "_joined",
+        "_main",
+        "_outlived",
+        "_owner",
+        "_present",
+        "_resolver",
+        "_site",
+        "_threadpool",
+        "_watch",
+        "loop",
+        "thread_ident",
+    )
 
     name = ""
     threadpool_size = 10
-    NOT_ERROR = _errors.NOT_ERROR
-    SYSTEM_ERROR = _errors.SYSTEM_ERROR
-    exception_stream: _errors.ExceptionStream = _errors.ExceptionStream()
-    format_context: Callable[[object], str] = staticmethod(repr)
 
     def __init__(
         self,
@@ -46,13 +66,19 @@ class HubBase(greenlet):
     ) -> None:
         super().__init__()
         self.thread_ident: int = get_ident()
+        self._watch: Watch | None = None
         from hub_core import _storage  # here, and not with this module: it brings threading
 
         self._owner = _storage.find_thread(self.thread_ident)
         self._main = _storage.is_main(self.thread_ident)
+        self._present = _storage.local.present
         self.loop: ILoopCore = _make_loop(loop, default, self.main_hub)
+        self._block: Any = None
+        self._outlived = False
+        self._site = _storage.creation_site(self)
         self._threadpool: Any = threadpool
         self._resolver: Any = resolver
+        self._joined = False  # whether the parent waits in `join`, for the end of everything
 
     # -- checks -----------------------------------------------------------------------------------------------------
 
@@ -65,17 +91,31 @@ class HubBase(greenlet):
         """Raise the error that tells why `what` cannot be done here."""
         if get_ident() == self.thread_ident:
             raise ValueError(f"cannot {what}: {self!r} is destroyed; get_hub() makes a new one")
-        advice = f"; use {remedy}" if remedy else ""
+        from hub_core import _storage
+
         raise InvalidThreadUseError(
-            f"cannot {what} of {self!r} from thread {get_ident():#x}, whose own hub is {_local.get_hub_if_exists()!r}: "
-            f"a hub belongs to one thread{advice}"
+            f"cannot {what} of {self!r}, which belongs to {_storage.describe_thread(self.thread_ident)}, from "
+            f"{_storage.describe_thread(get_ident())}, whose own hub is {_local.get_hub_if_exists()!r}: "
+            f"a hub belongs to one thread; use {remedy or 'hub.loop.run_callback_threadsafe'}"
         )
 
     # -- waiting for watchers ---------------------------------------------------------------------------------------
 
     def waiter(self) -> Waiter:
         """A new waiter of this hub."""
-        raise NotImplementedError
+        hub: Any = self
+        return Waiter(hub)
+
+    def switch_out(self) -> NoReturn:
+        """Called when the hub itself is about to park, which it never may."""
+        raise BlockingSwitchOutError(
+            f"Impossible to call blocking function in the event loop callback: {self!r} runs the loop "
+            "and cannot wait for it; spawn a greenlet for what blocks"
+        )
+
+    def of_this_thread(self) -> HubBase | None:
+        """The hub of the calling thread, this one or another, or None if it has none.  Call from: any thread."""
+        return _local.get_hub_if_exists()
 
     def wait(self, watcher: IWatcher, /) -> None:
         """Start `watcher`, which must not be started, and park until it calls back; then stop it.
@@ -84,7 +124,7 @@ class HubBase(greenlet):
         Raises ConcurrentObjectUseError if the watcher is started already, InvalidSwitchError if a stranger resumed
         the greenlet, OSError (EBADF) if the watcher's fd was closed meanwhile, or what `cancel_wait` was given.
         """
-        self.check_thread("wait")
+        self.check_thread("wait", "hub.loop.run_callback_threadsafe(spawn_raw, hub.wait, watcher)")
         if watcher.active or watcher.callback is not None:
             raise ConcurrentObjectUseError(
                 f"{getcurrent()!r} cannot wait for {watcher!r}: it is started already; wait with a watcher of one's own"
@@ -112,11 +152,12 @@ class HubBase(greenlet):
         """Have the greenlet that waits for `watcher` raise `error`, from the next batch of callbacks.
 
         `close_watcher` closes the watcher as well.  None, or a watcher that nobody waits for, is fine.
-        Call from: the hub's thread.  Switches: never.
+        Call from: the hub's thread.  Switches: never.  Raises TypeError for an `error` that cannot be raised.
         """
         if watcher is None:
             return
         self.check_thread("cancel a wait", "hub.loop.run_callback_threadsafe(hub.cancel_wait, watcher, error)")
+        check_raisable(error, "what a wait is cancelled with")
         if watcher.callback is not None:
             self.loop.run_callback(_cancel, watcher, watcher.callback, error, close_watcher)
         elif close_watcher:
@@ -134,6 +175,7 @@ class HubBase(greenlet):
         At once if nobody waits for any.
         """
         self.check_thread("cancel waits", "hub.loop.run_callback_threadsafe(hub.cancel_waits_close_and_then, ...)")
+        check_raisable(error, "what a wait is cancelled with")
         busy = []
         for watcher in watchers:
             if watcher is not None and watcher.callback is not None:
@@ -151,7 +193,9 @@ class HubBase(greenlet):
         Call from: the hub's parent, the main greenlet, any number of times.  Switches: always, unless the hub is dead.
         """
         if get_ident() != self.thread_ident:
-            self.refuse("join")
+            self.refuse(
+                "join", "hub.loop.run_callback_threadsafe for what is to happen there, and the join of the thread"
+            )
         if getcurrent() is not self.parent:
             raise AssertionError(
                 f"join() is only possible from the main greenlet {self.parent!r}, not from {getcurrent()!r}"
@@ -160,6 +204,7 @@ class HubBase(greenlet):
             return True
         waiter = self.waiter()
         timer = None if timeout is None else self.loop.timer(timeout, ref=False)
+        self._joined = True
         try:
             if timer is not None:
                 timer.start(waiter.switch, None)
@@ -167,6 +212,7 @@ class HubBase(greenlet):
         except LoopExit:
             return True
         finally:
+            self._joined = False
             if timer is not None:
                 timer.close()
         return False
@@ -174,106 +220,99 @@ class HubBase(greenlet):
     @property
     def owner_ended(self) -> bool:
         """Whether the thread that the hub belongs to has ended."""
-        return get_ident() != self.thread_ident if self._owner is None else not self._owner.is_alive()
+        if self._main and get_ident() == self.thread_ident:
+            return False  # at the interpreter's exit `threading` says otherwise of the very thread that runs it
+        if self._owner is None:  # `threading` does not know it: what can be seen is whether its number runs Python
+            return self.thread_ident not in sys._current_frames()
+        return not self._owner.is_alive()
 
-    # -- errors -----------------------------------------------------------------------------------------------------
-
-    def handle_error(
-        self,
-        context: object,
-        type: type[BaseException] | None,
-        value: BaseException | str | None,
-        tb: TracebackType | None,
-        /,
-    ) -> None:
-        """Deal with an exception that nobody caught: see the table in `_errors`.
-
-        May be replaced by assignment on the hub.
-        `type`, `value` and `tb` all None stand for the exception that is being handled.
-        """
-        if type is None:
-            type, value, tb = sys.exc_info()
-            if type is None:
-                return
-        if isinstance(value, str):
-            value = type(value)
-        if issubclass(type, HubDestroyed):
-            raise value or type()
-        if not issubclass(type, self.NOT_ERROR):
-            self.print_exception(context, type, value, tb)
-        if context is None or issubclass(type, self.SYSTEM_ERROR):
-            self.handle_system_error(type, value, tb)
-
-    def handle_system_error(
-        self, type: type[BaseException], value: BaseException | None, tb: TracebackType | None = None
-    ) -> None:
-        """Raise the exception in the main greenlet."""
-        raise NotImplementedError
-
-    def print_exception(
-        self, context: object, type: type[BaseException], value: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Write a report of the exception to `exception_stream`, unless that is None."""
-        _errors.report(self.exception_stream, context, type, value, tb, self.format_context)
-
-    # -- parts ------------------------------------------------------------------------------------------------------
-
-    @property
-    def threadpool(self) -> Any:
-        """The thread pool of this hub: made when first read, assignable; deleting forgets it without closing."""
-        if self._threadpool is None or callable(self._threadpool):
-            self._threadpool = _make_part(self._threadpool or _local.defaults.threadpool, self, "threadpool")
-        return self._threadpool
-
-    @threadpool.setter
-    def threadpool(self, threadpool: Any) -> None:
-        self._threadpool = threadpool
-
-    @threadpool.deleter
-    def threadpool(self) -> None:
-        self._threadpool = None
-
-    @property
-    def resolver(self) -> Any:
-        """The DNS resolver that the socket functions will use.
-
-        Made when first read, assignable; deleting forgets it.
-        """
-        if self._resolver is None or callable(self._resolver):
-            self._resolver = _make_part(self._resolver or _local.defaults.resolver, self, "resolver")
-        return self._resolver
-
-    @resolver.setter
-    def resolver(self, resolver: Any) -> None:
-        self._resolver = resolver
-
-    @resolver.deleter
-    def resolver(self) -> None:
-        self._resolver = None
-
-    def _close_parts(self) -> None:
-        for part, method in ((self._resolver, "close"), (self._threadpool, "kill")):
-            if part is None or callable(part):  # callable: a factory that was never asked
-                continue
+    def _loop_exit(self) -> LoopExit:
+        """What is raised when nothing is left; for the program's end, which `join` waits for, nobody reads a report."""
+        error = LoopExit("This operation would block forever", self, [])
+        if not self._joined:
             try:
-                getattr(part, method)()
-            except Exception as error:
-                self.loop.handle_error(part, type(error), error, error.__traceback__)
-        self._resolver = self._threadpool = None
+                error.report = report = self.report()
+                error.args[2].extend(report.handles)
+            except Exception as failed:  # its reader must learn of the hang at any rate
+                error.add_note(f"the report failed: {failed!r}")
+        return error
 
     # -- end ---------------------------------------------------------------------------------------------------------
 
-    def destroy(self, destroy_loop: bool | None = None) -> None:
+    def __enter__(self) -> Self:
+        """Make this the hub of its thread, until the end of the block; then destroy it, with its loop.
+
+        The thread's former hub is its hub again afterwards; until then its greenlets wait.  So wait in the block for
+        what belongs to this hub: a Waiter, FdWaiter or watcher of the former one runs the former one, in the block.
+        Call from: the hub's thread, in a greenlet that was not spawned on a hub.
+        Raises RuntimeError elsewhere, and in a block of this hub; ValueError after `destroy`.
+        """
+        self.check_thread("enter it")
+        above: greenlet | None = getcurrent()
+        while above is not None:
+            if isinstance(above, HubBase):
+                raise RuntimeError(
+                    f"{getcurrent()!r} runs on {above!r} and cannot enter {self!r}, for it parks on the hub "
+                    "that runs it; enter a hub from the main greenlet, or in a thread of its own"
+                )
+            above = above.parent
+        if self._block is not None:
+            raise RuntimeError(f"{self!r} is entered already; a hub has one block, at the end of which it is destroyed")
+        self._block = _local.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Destroy the hub and its loop, also if the block ends in an exception."""
+        block, self._block = self._block, None
+        try:
+            self.destroy(destroy_loop=True)
+        except BaseException:
+            self._block = block if self.loop is not None else None  # refused: it is still this thread's hub
+            raise
+        finally:
+            if self.loop is None:
+                _local.leave(block)
+
+    def __del__(self) -> None:
+        """Warn of a hub that its holder has dropped and not destroyed.
+
+        One that has run holds itself: it is dropped at the end of its thread, and the main thread's never.
+        """
+        if getattr(self, "loop", None) is None or sys.is_finalizing() or (self.owner_ended and not self._outlived):
+            return  # the last of these: in a forked child, the hub of a thread that is not there
+        import warnings
+
+        warnings.warn(
+            f"{self!r}, made at {self._site}, was dropped and never destroyed: write `with Hub(...) as hub:`, "
+            "or call its destroy()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+
+    def destroy(self, destroy_loop: bool | None = None, *, timeout: float | None = GRACE) -> None:
         """End the hub.
 
-        Its pool and resolver are closed, its greenlet finishes, its loop is destroyed or left to the next hub.
-        `destroy_loop`: None destroys the loop unless it is the main thread's default one.  Idempotent.
+        GreenletExit is raised in its greenlets, so that their `finally` blocks run; its pool and resolver are closed,
+        its own greenlet finishes, its loop is destroyed or left to the next hub.  Idempotent.  See
+        docs/explain/shutdown.md.
+        `destroy_loop`: None destroys the loop unless it is the main thread's default one.
+        `timeout`: for how many seconds greenlets that park again on their way out are waited for, None for ever.  Those
+        that are left then are let go, and named in a RuntimeWarning.  0 does not even begin: parked greenlets are let
+        go as they stand, and nothing is said.
         Call from: the hub's thread, in a greenlet that was not spawned on the hub; or any thread once that one has
-        ended.
-        Switches: to the hub and back.  Raises RuntimeError in a greenlet of this hub.
+        ended, which is as with a `timeout` of 0.
+        Switches: to the hub and back.  Raises RuntimeError in a greenlet of this hub; when all is done, what its
+        greenlets could not keep to themselves, like SystemExit; KeyboardInterrupt, which cuts the waiting short.
         """
         if self.loop is None:
             return
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(
+                f"timeout must be a number of seconds, 0 or more, or None to wait for ever, got {timeout!r}"
+            )
         here = get_ident() == self.thread_ident and not self.owner_ended
         if not here and not self.owner_ended:
             self.refuse(
@@ -287,30 +326,75 @@ class HubBase(greenlet):
         loop = self.loop
         if destroy_loop is None:
             destroy_loop = not loop.default
-        self._end(destroy_loop)
-        if here:
-            _local.forget(self, loop, destroy_loop)
+        left: list[str] = []
+        try:
+            if here and timeout != 0 and not self.dead:
+                self._end_greenlets(timeout, left)
+        finally:
+            try:
+                self._end(destroy_loop)
+            finally:
+                if here:
+                    _local.forget(self, loop, destroy_loop)
+                if left:
+                    from hub_core import _ending
+
+                    _ending.warn(self, left)
 
     def _end(self, destroy_loop: bool) -> None:
-        """What `destroy` does but for the thread's storage, which is gone already when a thread's end calls this."""
-        self._close_parts()
+        """What `destroy` does but for the thread's storage, which is gone already when a thread's end calls this.
+
+        Each step is taken, also if an interrupt ends the one before.
+        """
         loop = self.loop
-        self._unwind(destroy_loop)
-        nothing: Any = None  # a destroyed hub has no loop; its repr and its checks say so
-        self.loop = nothing
-        if destroy_loop:
-            loop.destroy()
+        try:
+            self._end_watch(wait=True)
+        finally:
+            try:
+                self._close_parts()
+            finally:
+                try:
+                    self._unwind(destroy_loop)
+                finally:
+                    nothing: Any = None  # a destroyed hub has no loop; its repr and its checks say so
+                    self.loop = nothing
+                    if destroy_loop:
+                        loop.destroy()
+                    elif get_ident() == self.thread_ident and not self.owner_ended:
+                        from hub_core import _fork
+
+                        _fork.let_go(self, loop)
+
+    def _end_greenlets(self, timeout: float | None, left: list[str]) -> None:
+        """Have the hub's greenlets end; tell in `left` of those that have not when the time is up."""
+        raise NotImplementedError
 
     def _unwind(self, destroy_loop: bool) -> None:
         """Empty the lanes and, in the hub's own thread, end its greenlets."""
         raise NotImplementedError
 
+    def _end_watch(self, wait: bool) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop(wait)
+
     def _end_with_thread(self, destroy: bool) -> None:
         """This thread ends: see `_storage.Guard`."""
-        if destroy:
-            self._end(destroy_loop=True)
-        else:
-            self._unwind(destroy_loop=False)
+        self._end_watch(wait=False)  # Thread.join would make `threading` believe that this thread has just begun
+        try:
+            self._end_parked()
+        finally:
+            if self.loop is None:
+                pass  # a `finally` block has destroyed it
+            elif destroy:
+                self._end(destroy_loop=True)
+            else:
+                self._outlived = True
+                self._unwind(destroy_loop=False)
+
+    def _end_parked(self) -> None:
+        """The hub's thread ends: have parked greenlets end without waiting for any."""
+        raise NotImplementedError
 
     def _runs_below(self, current: greenlet | None) -> bool:
         while current is not None:
@@ -319,7 +403,31 @@ class HubBase(greenlet):
             current = current.parent
         return False
 
+    def reinit(self) -> None:
+        """Make the hub usable in a forked child now, rather than at its first use: see docs/explain/fork.md.
+
+        Without effect in the parent, and a second time.
+        Call from: the hub's thread.  Switches: never.
+        Raises OSError if the system has no file descriptors left for the child; it may be called again then.
+        TypeError if the loop is one that knows nothing of forks.
+        """
+        self.check_thread("reinit it")
+        loop: Any = self.loop
+        if not hasattr(loop, "reinit"):
+            raise TypeError(
+                f"cannot reinit {self!r}: its loop has no reinit() and cannot live on in a forked child; "
+                "make a new hub there, with a new loop"
+            )
+        loop.reinit()
+        if not hasattr(loop, "fork_listener"):  # this loop does not tell us whether there was a fork; the parts look
+            self._tell_parts_of_fork()
+
     # -- identity ---------------------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> bool:
+        """Whether the hub itself runs now and not a greenlet: so this is a callback, which cannot park."""
+        return getcurrent() is self
 
     @property
     def main_hub(self) -> bool:
@@ -341,12 +449,20 @@ def _make_loop(loop: Any, default: bool | None, main: bool) -> ILoopCore:
     if loop is not None and hasattr(loop, "run") and not isinstance(loop, type):
         if default is not None:
             raise TypeError(f"unexpected argument default={default!r}: the loop {loop!r} exists already")
+        from hub_core import _fork
+
+        other = _fork.hub_on(loop)
+        if other is not None:
+            raise ValueError(
+                f"cannot make a hub on {loop!r}: {other!r} runs it; destroy that one first (it may leave its loop), "
+                "or give this one a loop of its own"
+            )
         made: ILoopCore = loop
-        return made
+        return _local.take_loop(made)
     if loop is None:
         left = _local.get_loop()
         if left is not None:
-            return left
+            return _local.take_loop(left)
     factory: ILoopFactory | None = loop or _local.defaults.loop
     if factory is None:
         raise LookupError(
@@ -354,14 +470,6 @@ def _make_loop(loop: Any, default: bool | None, main: bool) -> ILoopCore:
             "or pass one, as in Hub(loop=hub_loop.Loop())"
         )
     return factory(default=main if default is None else default)
-
-
-def _make_part(factory: Callable[[Any], Any] | None, hub: HubBase, name: str) -> Any:
-    if factory is None:
-        raise LookupError(
-            f"hub-core has no {name} of its own: install greenlet-hub and import greenlet_hub, or assign hub.{name}"
-        )
-    return factory(hub)
 
 
 def _cancel(

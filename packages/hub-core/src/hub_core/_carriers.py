@@ -12,6 +12,7 @@ its greenlet, and nothing was done to it; and afterwards the carrier is kept onl
 Otherwise it ends as the function's own greenlet would.  What remains to be seen is what no reference shows: the number
 `id()` of a greenlet that was dropped, and a frame below the function's.  While switches are traced nothing is carried.
 Rule 2: references are counted against counts taken at the same place in the code, never against a number written here.
+Each function runs in the context that it was spawned with, which the carrier takes on as its own `gr_context`.
 Rule 3: a carrier that was parked is not kept.  While the hub has not run again, its frame still stands in the switch
 to the carrier and holds what it held at the start, so an equal count means that nobody else holds anything.
 """
@@ -21,19 +22,20 @@ from __future__ import annotations
 from sys import getrefcount
 from weakref import getweakrefcount
 
-from hub_core._raw import RawGreenlet
+from hub_core._greenlets import RawGreenlet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
     from typing import Any
 
     from greenlet import greenlet
 
-    from hub_core._hub import Hub
+    from hub_core._ready import Lanes
 
-    NewEntry = tuple[greenlet, Callable[..., Any] | None, tuple[Any, ...], dict[str, Any]]
-    """A greenlet to start with its function and arguments.
+    NewEntry = tuple[greenlet, Callable[..., Any] | None, tuple[Any, ...], dict[str, Any], Context | None]
+    """A greenlet to start with its function, its arguments, and the context to start in.
 
     Or, without a function, one to throw into, with the error.
     """
@@ -46,7 +48,7 @@ def _holders(entry: tuple[Any, ...]) -> int:
 _LANE_ONLY = _holders((object(),))
 
 
-def can_be_carried(entry: NewEntry, hub: Hub) -> bool:
+def can_be_carried(entry: NewEntry, hub: Lanes) -> bool:
     """Whether nobody could tell if the function of this entry ran in another greenlet."""
     if _holders(entry) != _LANE_ONLY:
         return False
@@ -54,7 +56,7 @@ def can_be_carried(entry: NewEntry, hub: Hub) -> bool:
     return type(new) is RawGreenlet and new.run is entry[1] and untouched(new, hub) and new.gr_context is None
 
 
-def untouched(candidate: RawGreenlet, hub: Hub) -> bool:
+def untouched(candidate: RawGreenlet, hub: Lanes) -> bool:
     """Whether it has no attributes of the user's, no weak references, and its own hub as parent."""
     return (
         not candidate.__dict__

@@ -8,10 +8,12 @@ handoff: one switch).  It switches to the hub instead when the lane is empty, wh
 switches come from the hub, so that C stacks do not nest), or when the turn's budget is spent (law 5).  The hub then
 lets the loop take a turn, starts what is new, and hands over again.
 
-Rule 1: a greenlet stands in `_ready` only while it is parked in `park` or `sleep`, and at most once; so it is alive,
-and fit to be switched to.
-Rule 2: whoever hands over writes the receiver's name into `_running`; whoever wakes up under another name was resumed
-by a stranger, and takes his own entry out of the lane.  Who runs under his own name runs in the hub's thread.
+Rule 1: a greenlet stands in `_ready` only while it is parked, once by `park` or `sleep` and, if an interrupt came in
+the middle of that, once by `handle_system_error`; so it is alive, and fit to be switched to.
+Rule 2: whoever hands over writes the receiver's name into the lane; whoever wakes up under another name was resumed
+by a stranger, and takes his own entry out of the lane.  Whoever wakes up, be it by an exception, runs under his own
+name from then on, unless the hub is destroyed; so he runs in the hub's thread, and it is he who is blamed for what he
+dies of (test_blame.py).  By the lane of a greenlet that a fork has left behind nobody runs any more: see `_fork`.
 Rule 3: an entry leaves a lane by `x = lane[0]; del lane[0]`, and the next call is the switch.  None of these is a
 point where CPython runs signal handlers, so Ctrl-C loses nobody here (test_signals.py).
 """
@@ -19,57 +21,44 @@ point where CPython runs signal handlers, so Ctrl-C loses nobody here (test_sign
 from __future__ import annotations
 
 from _thread import get_ident
-from collections import deque
 from sys import getrefcount
 
 import greenlet as greenlets
 from greenlet import getcurrent, greenlet
 
-from hub_api import BlockingSwitchOutError, HubDestroyed, LoopExit
-from hub_core._base import HubBase
-from hub_core._local import this_hub
-from hub_core._raw import RawGreenlet, make_raw
-from hub_core._ready import Budget
+from hub_api import HubDestroyed
+from hub_core import _errors
+from hub_core._greenlets import RawGreenlet, make_raw
+from hub_core._local import defaults, this_hub
+from hub_core._ready import Lanes
 from hub_core._waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, NoReturn
+    from typing import Any
 
     from hub_api import IHub, ILoopCore, ILoopFactory, IResolver, IThreadPool
-    from hub_core._carriers import NewEntry
+    from hub_core._ready import Lane
 
 _switch = greenlet.switch
 _MARKS = frozenset([Waiter.switch, Waiter.switch_args, Waiter.throw])
 """Callbacks that only mark: a parking greenlet may run them on its own stack."""
 
 
-class Hub(HubBase):
+class Hub(Lanes):
     """A greenlet that runs the event loop of its thread.
 
     `loop` is a loop, or whatever makes one (called as `loop(default=...)`); without it the loop that the thread's
     last hub left, else the default factory's.  `threadpool` and `resolver` are such objects, or are called with the
     hub when first needed.
     Call from: the thread it is to belong to; everything else about it from that thread only.
-    Raises LookupError if there is no loop to be had, TypeError for `default` together with a loop that exists already.
+    Raises LookupError if there is no loop to be had, TypeError for `default` together with a loop that exists already,
+    ValueError for a loop that a living hub runs.
     """
 
-    __slots__ = (
-        "_budget",
-        "_carrier",
-        "_carriers",
-        "_carrying",
-        "_held",
-        "_left",
-        "_load",
-        "_may_carry",
-        "_new",
-        "_ready",
-        "_round",
-        "_running",
-    )
+    __slots__ = ("_carrying", "_fork", "_may_carry")
 
     def __init__(
         self,
@@ -79,21 +68,23 @@ class Hub(HubBase):
         threadpool: IThreadPool | Callable[[IHub], IThreadPool] | None = None,
         resolver: IResolver | Callable[[IHub], IResolver] | None = None,
     ) -> None:
+        threshold = None if defaults.watch is None else defaults.watch()  # first: what it raises leaves nothing behind
         super().__init__(loop, default, threadpool, resolver)
-        from hub_core import _carriers, _storage  # here, and not with this module: they bring weakref and threading
+        from hub_core import _fork, _storage  # here, and not with this module: they bring weakref and threading
 
-        self._carriers = _carriers
-        self._ready: deque[greenlet] = deque()
-        self._new: deque[NewEntry] = deque()
-        self._budget = Budget()
-        self._left = self._held = 0
-        self._round = 0  # how many of the new still belong to this round
-        self._running: greenlet | None = None
-        self._carrier: RawGreenlet | None = None
+        self._fork = _fork
         self._carrying: RawGreenlet | None = None
-        self._load: Any = None
         self._may_carry = True
         _storage.local.watch(self)
+        _fork.listen(self)
+        if threshold is not None:
+            from hub_core._watch import watch_by_default
+
+            try:
+                watch_by_default(self, threshold)
+            except BaseException:
+                self.destroy(destroy_loop=False)
+                raise
 
     # -- parking ----------------------------------------------------------------------------------------------------
 
@@ -105,39 +96,115 @@ class Hub(HubBase):
         Call from: any greenlet but the hub, which must have left its name where somebody finds it.  Switches: always,
         but if the greenlet itself is the next one ready.  Raises BlockingSwitchOutError in a callback.
         """
-        if current is None:
+        if current is None:  # who has it at hand has asked for the thread already
+            self.check_thread("park on it", "a Waiter of this thread's hub, or hub.loop.run_callback_threadsafe")
             current = getcurrent()
         switch_out = current.switch_out if type(current) is RawGreenlet else getattr(current, "switch_out", None)
         if switch_out is not None:
             switch_out()
-        ready = self._ready
-        if ready or (self.loop.run_mark(_MARKS) and ready):
-            left = self._left or self._extend()
-            if left:
-                self._left = left - 1
-                chosen = ready[0]
-                del ready[0]
-                if chosen is not current:
-                    self._running = chosen
-                    chosen.switch()
-                    if self._running is not current:
-                        self._resumed_by_stranger(current)
-                return
-        self._running = None
-        _switch(self)
-        if self._running is not current:
-            self._resumed_by_stranger(current)
-
-    def _resumed_by_stranger(self, current: greenlet) -> None:
-        self.forget_ready(current)
-        self._running = current
-
-    def forget_ready(self, greenlet: greenlet) -> None:
-        """Take a greenlet that was resumed by other means out of the ready lane, if it is there.  Switches: never."""
+        since = self._since  # noqa: F841 - read by reports, in this frame
+        lane = self._lane
+        ready = lane.ready
         try:
-            self._ready.remove(greenlet)
-        except ValueError:
-            pass  # it was not there
+            if ready or (self.loop.run_mark(_MARKS) and ready):
+                left = lane.left
+                if left or (left := self._extend(lane)):
+                    lane.left = left - 1
+                    chosen = ready[0]
+                    del ready[0]
+                    if chosen is not current:
+                        lane.running = chosen
+                        chosen.switch()
+                        if lane.running is not current:
+                            self._resumed_oddly(current, lane, reason)
+                    return
+            self._lane.running = None
+            _switch(self)
+        except BaseException:  # thrown into, perhaps by a stranger or by the end of a greenlet below this one
+            self._resumed_oddly(current, lane, reason, thrown=True)
+            self._lane.running = current if self.loop is not None else None
+            raise
+        if lane.running is not current:
+            self._resumed_oddly(current, lane, reason)
+
+    def _yield(self, current: greenlet, lane: Lane) -> None:
+        """The rest of `sleep(0)` of who stands in `lane`.  If it raises, its caller follows with `_yield_failed`."""
+        if lane is not self._lane or self.loop is None:
+            self._yield_elsewhere(current, lane)
+            return
+        left = lane.left or self._extend(lane)
+        if left:
+            lane.left = left - 1
+            chosen = lane.ready[0]
+            del lane.ready[0]
+            if chosen is current:
+                return
+            lane.running = chosen
+            chosen.switch()
+        else:
+            # What is new by now was there before us, so it goes first.
+            self._round_ends = self._started + len(self._new)
+            self._lane.running = None
+            _switch(self)
+        if lane.running is not current:
+            self._resumed_oddly(current, lane, None)
+
+    def _yield_elsewhere(self, current: greenlet, lane: Lane) -> None:
+        """The lane that the greenlet stands in is the parent's, or a destroyed hub's."""
+        if current in lane.ready:
+            lane.ready.remove(current)
+        hub = this_hub() if self.loop is None else self
+        if isinstance(current, RawGreenlet) and hub is self:
+            current.spawn_lane = self._lane
+        hub.forget_ready(current)  # a signal handler may have forked meanwhile
+        hub._yield_afresh(current)
+
+    def _yield_afresh(self, current: greenlet) -> None:
+        """`sleep(0)` of who stands in no lane yet."""
+        lane = self._lane
+        try:
+            lane.ready.append(current)
+            self._yield(current, lane)
+        except BaseException:
+            self._yield_failed(current, lane)
+            raise
+
+    def _yield_failed(self, current: greenlet, lane: Lane) -> None:
+        """Thrown into: see `park`."""
+        self._resumed_oddly(current, lane, None, thrown=True)
+        self._lane.running = current if self.loop is not None else None
+        self.forget_ready(current)
+
+    def _resumed_oddly(self, current: greenlet, lane: Lane, reason: object, thrown: bool = False) -> None:
+        """Not handed over to as usual: by a stranger, or in a forked child."""
+        if lane is not self._lane and self._fork.is_left_behind(self, current, lane):
+            if isinstance(reason, Waiter):
+                reason._abandon()
+            self._stay_behind(current, thrown)
+        if not thrown and self._lane.running is not current:
+            self.forget_ready(current)
+            self._lane.running = current if self.loop is not None else None
+
+    def _stay_behind(self, current: greenlet, thrown: bool) -> None:
+        """The current greenlet is the parent's: it never goes on in this process, and nothing of it is unwound.
+
+        Only the main greenlet gets what is thrown: LoopExit, SystemExit and the like, by which a process ends.
+        """
+        self._fork.keep(current)
+        while True:
+            if thrown and current.parent is None:
+                return
+            # Thrown into by the end of its last reference, it has whoever dropped that as parent for now.
+            back: greenlet = (current.parent if thrown else None) or self
+            if back is self:
+                self._lane.running = None
+            thrown = False
+            try:
+                _switch(back)
+            except BaseException:
+                if current.parent is None:
+                    raise
+                thrown = True
 
     def switch(self, *args: Any, **kwargs: Any) -> Any:
         """Park the current greenlet until somebody switches to it, and return what they pass.
@@ -148,97 +215,23 @@ class Hub(HubBase):
         """
         if args or kwargs:
             raise TypeError("Hub.switch() takes no arguments: the hub expects nothing from those who park")
-        self.check_thread("switch to it")
-        switch_out = getattr(getcurrent(), "switch_out", None)
+        self.check_thread("switch to it", "hub.loop.run_callback_threadsafe")
+        current = getcurrent()
+        switch_out = getattr(current, "switch_out", None)
         if switch_out is not None:
             switch_out()
-        self._running = None
-        return _switch(self)
-
-    def switch_out(self) -> NoReturn:
-        """Called when the hub itself is about to park, which it never may."""
-        raise BlockingSwitchOutError(
-            f"Impossible to call blocking function in the event loop callback: {self!r} runs the loop "
-            "and cannot wait for it; spawn a greenlet for what blocks"
-        )
-
-    def waiter(self) -> Waiter:
-        """A new waiter of this hub."""
-        return Waiter(self)
-
-    # -- making ready -----------------------------------------------------------------------------------------------
-
-    def make_ready(self, greenlet: greenlet) -> None:
-        """Let a parked greenlet run again, after those already ready.
-
-        Call from: the hub's thread, callbacks included, once for each `park`.  Switches: never.
-        Raises InvalidThreadUseError elsewhere: use `loop.run_callback_threadsafe`.
-        """
-        if get_ident() != self.thread_ident or self.loop is None:
-            self.refuse(f"make {greenlet!r} ready", "hub.loop.run_callback_threadsafe")
-        if self.loop.sleeping:  # we are a signal handler inside the poll, and the loop cannot know of our lanes
-            self.loop.wakeup()
-        self._ready.append(greenlet)
-
-    def start_soon(
-        self,
-        greenlet: greenlet,
-        function: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Start a greenlet that has not run yet, after those that are new already.
-
-        `function` is its `run`.  Call from: the hub's thread, callbacks included.  Switches: never.
-        """
-        if get_ident() != self.thread_ident or self.loop is None:
-            self.refuse(f"start {greenlet!r}", "hub.loop.run_callback_threadsafe")
-        self._add_new((greenlet, function, args, kwargs or {}))
-
-    def throw_soon(self, greenlet: greenlet, error: BaseException | type[BaseException]) -> None:
-        """Raise `error` in a greenlet, in its turn; without effect if it is dead by then.  Switches: never."""
-        if get_ident() != self.thread_ident or self.loop is None:
-            self.refuse(f"throw into {greenlet!r}", "hub.loop.run_callback_threadsafe")
-        self._add_new((greenlet, None, (error,), {}))
-
-    def _add_new(self, entry: NewEntry) -> None:
-        if self.loop.sleeping:
-            self.loop.wakeup()
-        self._new.append(entry)
-        if self._left:
-            self._hold()
-
-    def _hold(self) -> None:
-        """Something is new: the next greenlet that parks shall switch to us; see `_extend`."""
-        self._held += self._left
-        self._left = 0
-
-    # -- the budget -------------------------------------------------------------------------------------------------
-    # In the hot path it is one number, `_left`: the handoffs until something else must be done.  That is a look at the
-    # clock, or, when something new came, a switch to the hub; what was left then is kept in `_held`.
-
-    def _extend(self) -> int:
-        """A parking greenlet found nothing left.
-
-        Return the handoffs that it and its followers have, or 0 for the hub.
-        """
-        return 0 if self._new else self._look_at_clock()
-
-    def _spend(self, new: int) -> bool:
-        """The hub takes one handoff from the budget, while so many new ones wait; False if there is none."""
-        left = self._left + self._held or self._look_at_clock()
-        self._left = self._held = 0
-        if not left:
-            return False
-        if new:
-            self._held = left - 1
-        else:
-            self._left = left - 1
-        return True
-
-    def _look_at_clock(self) -> int:
-        self.loop.update_now()
-        return self._budget.extend(self.loop.now())
+        lane = self._lane
+        lane.running = None
+        try:
+            value = _switch(self)
+        except BaseException:
+            self._resumed_oddly(current, lane, None, thrown=True)
+            self._lane.running = current if self.loop is not None else None
+            raise
+        if lane is not self._lane:
+            self._resumed_oddly(current, lane, None)
+        self._lane.running = current if self.loop is not None else None
+        return value
 
     # -- running ----------------------------------------------------------------------------------------------------
 
@@ -249,15 +242,13 @@ class Hub(HubBase):
         stays usable.
         """
         if getcurrent() is not self:
-            raise AssertionError(
-                "Do not call Hub.run() directly: it is the body of the hub; use join(), or any call that parks"
-            )
+            raise AssertionError("Do not call Hub.run() directly: it is the hub's body; use join() or what parks")
         try:
             while True:
                 try:
                     while True:
                         self._serve()
-                        self._throw_to_parent(LoopExit("This operation would block forever", self, []))
+                        self._throw_to_parent(self._loop_exit())
                 except HubDestroyed:
                     raise
                 except BaseException as error:
@@ -289,65 +280,58 @@ class Hub(HubBase):
         finally:
             loop.error_handler = loop.busy = None
 
-    def _busy(self) -> bool:
-        """Whether a greenlet can run; the loop asks before it sleeps, for one may have become ready in this turn."""
-        return bool(self._ready or self._new)
-
-    def _loop_failed(self, error: BaseException) -> None:
-        try:
-            self.loop.handle_error(None, type(error), error, error.__traceback__)
-        except HubDestroyed:
-            raise
-        except BaseException as worse:  # an application's handler that calls sys.exit(), say: it must not end the hub
-            self.handle_system_error(type(worse), worse, worse.__traceback__)
-
     def _hand_over(self) -> None:
         """Start what is new, then hand over to the ready, until there are none or the budget is spent."""
         ready, new = self._ready, self._new
         self._may_carry = greenlets.gettrace() is None  # who traces switches shall see those of each greenlet
-        self._left = self._budget.open(self.loop.now())
-        self._held = 0
+        self._open_budget()
         while ready or new:
-            self._round = len(new)
-            while self._round:
-                if not self._spend(len(new) - 1):
+            self._round_ends = self._started + len(new)
+            while self._started < self._round_ends:
+                if not self._spend(len(new) - 1, starting=True):
                     return
-                self._round -= 1
+                self._started += 1
                 try:
                     self._start_next()
                 except BaseException as error:
                     self._greenlet_failed(error)
             if ready:
-                if not self._spend(len(new)):
+                if not self._spend(len(new)) or not ready:  # a signal handler may have forked meanwhile
                     return
+                self._resumed += 1
                 try:
                     chosen = ready[0]
                     del ready[0]
-                    self._running = chosen
+                    self._lane.running = chosen
                     chosen.switch()
                 except BaseException as error:
                     self._greenlet_failed(error)
 
     def _start_next(self) -> None:
         new = self._new
+        if not new:  # as in `_hand_over`, and below
+            return
         entry = new[0]
         if self._may_carry and self._carriers.can_be_carried(entry, self):
             self._carry()
             return
-        chosen, function, args, kwargs = entry
+        if not new:
+            return
+        chosen, function, args, kwargs, context = entry
         del new[0]
-        self._running = chosen
+        self._lane.running = chosen
         if function is not None:
+            if context is not None and chosen.gr_context is None:
+                chosen.gr_context = context
             chosen.switch(*args, **kwargs)
         elif not chosen.dead:
             chosen.throw(*args)
 
     def _greenlet_failed(self, error: BaseException) -> None:
-        """A greenlet died of `error`, and it came to us as its parent: it was the one that ran last."""
+        """A greenlet died of `error`, and it came to us as its parent."""
         if isinstance(error, HubDestroyed):
             raise error
-        context = self if self._running is None else self._running  # a dead greenlet is false
-        self.loop.handle_error(context, type(error), error, error.__traceback__)
+        self.loop.handle_error(_errors.who_died(self, error, _SERVING), type(error), error, error.__traceback__)
 
     # -- carriers: see _carriers ------------------------------------------------------------------------------------
 
@@ -357,20 +341,28 @@ class Hub(HubBase):
         if carrier is None:
             carrier = make_raw(self._carrier_loop, self)
         self._carrier = None
-        self._carrying = self._running = carrier
+        self._carrying = self._lane.running = carrier
         try:
-            self._load = self._new[0][1:]
-            del self._new[0]
-            carrier.switch()
+            if self._new:  # else a signal handler has forked, and what was new is the parent's
+                self._load = self._new[0]
+                del self._new[0]
+                carrier.switch()
         finally:
             self._carrying = None
 
     def _carrier_loop(self) -> None:
         """The body of a carrier."""
         me = getcurrent()
+        carrier: Any = me
         while True:
-            function, args, kwargs = self._load
+            spawned, function, args, kwargs, context = self._load
             self._load = None
+            carrier.spawn_code = spawned.spawn_code
+            carrier.spawn_lasti = spawned.spawn_lasti
+            spawned = None
+            if context is not None:
+                me.gr_context = context
+                context = None
             holders = getrefcount(me)
             try:
                 function(*args, **kwargs)
@@ -384,48 +376,60 @@ class Hub(HubBase):
                 self._carrier = me
                 _switch(self)
 
-    def _load_next(self) -> bool:
-        """Whether the next function of this round can be carried too; then it is loaded, and no switch is needed."""
-        new = self._new
-        if not self._round or not self._carriers.can_be_carried(new[0], self):
-            return False
-        # `_spend`, written out for the usual case: more are new, and all that is left is held.
-        if self._held > 1 and not self._left and len(new) > 1:
-            self._held -= 1
-        elif not self._spend(len(new) - 1):
-            return False
-        self._round -= 1
-        self._load = new[0][1:]
-        del new[0]
-        return True
-
     # -- throwing ---------------------------------------------------------------------------------------------
 
     def handle_system_error(
         self, type: type[BaseException], value: BaseException | None, tb: TracebackType | None = None
     ) -> None:
         """Raise the exception in the main greenlet, the hub's parent.  The current greenlet goes on later."""
+        if get_ident() != self.thread_ident:
+            self.refuse(f"raise {type.__name__} in the main greenlet")
         current = getcurrent()
         if current is self or current is self.parent or self.loop is None:
             self._throw_to_parent(type, value, tb)
             return
         self._ready.append(current)
+        resumed = False
         try:
             self._throw_to_parent(type, value, tb)
+            resumed = self._lane.running is current
         finally:
-            self.forget_ready(current)
+            self._lane.running = current if self.loop is not None else None
+            if not resumed:  # else who resumed us took one entry; if there is another, a mark that we ran has made it
+                self.forget_ready(current)
 
     def _throw_to_parent(self, *throw_args: Any) -> None:
         parent = self.parent
         assert parent is not None, "a hub is never the first greenlet of its thread"
-        self._running = parent
+        self._lane.running = parent
         parent.throw(*throw_args)
+
+    def _end_greenlets(self, timeout: float | None, left: list[str]) -> None:
+        from hub_core import _ending  # here, and not with this module: it is needed once in a hub's life
+
+        _ending.end_greenlets(self, timeout, left)
+
+    def _end_parked(self) -> None:
+        from hub_core import _ending, _parked
+
+        parked = _parked.parked_greenlets(self)
+        if parked:
+            self._unwind(destroy_loop=False)  # first: who parks again switches to a hub that has ended, so back to us
+        for each in parked:
+            try:
+                if not each.dead:  # else one before it has woken it
+                    each.parent, self._lane.running = getcurrent(), each
+                    each.throw()
+            except BaseException as error:
+                _ending.tell(self, each, error)
+            self._lane.running = None
 
     def _unwind(self, destroy_loop: bool) -> None:
         """End the hub's own stack and the idle carrier's; one that stays suspended holds itself and is never freed."""
         self._ready.clear()
         self._new.clear()
-        self._running = None
+        self._lane.running = None
+        self._lane.left = 0  # so that a greenlet that was let go and yields asks for more, and learns of this
         if self.dead or get_ident() != self.thread_ident:
             return
         try:
@@ -435,10 +439,11 @@ class Hub(HubBase):
                 carrier.throw()
             self.parent = getcurrent()
             self.throw(HubDestroyed(destroy_loop))
-        except HubDestroyed:
-            pass  # it had never run, so there was nobody in it to catch this
-        except greenlets.error:
-            pass  # it belongs to a thread that has ended, whose number is now ours
+        except (HubDestroyed, greenlets.error, ValueError):
+            pass  # it had never run, so nobody caught the first; by the others, its thread's number is now ours
+
+
+_SERVING = {Hub._hand_over.__code__, Hub._start_next.__code__, Hub._carry.__code__}
 
 
 def sleep(seconds: float = 0, ref: bool = True) -> None:
@@ -448,42 +453,47 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
     Call from: any greenlet but the hub.  Switches: always, but if 0 is given and nobody else is ready.
     Raises BlockingSwitchOutError in a callback.
     """
-    current = getcurrent()
-    if type(current) is RawGreenlet and current.hub.loop is not None:
-        # Its own slots are nearer than the thread's storage: 130 ns of 950 (benchmarks/bench_yield.py).
-        hub = current.hub
-        switch_out = current.switch_out
-    else:
-        hub = this_hub()
-        switch_out = getattr(current, "switch_out", None)
+    current: Any = getcurrent()
     if not seconds <= 0:  # a nan comes here, and is refused by the loop
+        hub = current.hub if isinstance(current, RawGreenlet) and current.hub.loop is not None else this_hub()
         timer = hub.loop.timer(seconds, ref=ref)
         try:
             hub.wait(timer)
         finally:
             timer.close()
         return
-    # `Hub.park` with the current greenlet ready, written out: 130 ns of 700 (benchmarks/bench_yield.py).
-    if switch_out is not None:
-        switch_out()
-    ready = hub._ready
+    try:
+        lane = current.spawn_lane  # nearer than the thread's storage, by 130 ns of 950 (benchmarks/bench_yield.py)
+    except AttributeError:
+        hub = this_hub()
+        switch_out = getattr(current, "switch_out", None)
+        if switch_out is not None:
+            switch_out()
+        hub._yield_afresh(current)
+        return
+    if current.switch_out is not None:
+        current.switch_out()
+    # `Hub._yield`, written out for the usual case: 130 ns of 700 (benchmarks/bench_yield.py).
+    ready = lane.ready
     try:
         ready.append(current)
-        left = hub._left or hub._extend()
-        if left:
-            hub._left = left - 1
-            chosen = ready[0]
-            del ready[0]
-            if chosen is current:
-                return
-            hub._running = chosen
-            chosen.switch()
-        else:
-            hub._round = len(hub._new)  # what is new by now was there before us, so it goes first
-            hub._running = None
-            _switch(hub)
+        left = lane.left
+        if not left:
+            current.hub._yield(current, lane)
+            return
+        lane.left = left - 1
+        chosen = ready[0]
+        del ready[0]
+        if chosen is current:
+            return
+        lane.running = chosen
+        chosen.switch()
     except BaseException:
-        hub.forget_ready(current)
+        current.hub._yield_failed(current, lane)
         raise
-    if hub._running is not current:
-        hub._resumed_by_stranger(current)
+    if lane.running is not current:
+        current.hub._resumed_oddly(current, lane, None)
+
+
+PARKS = (Hub.park.__code__, Hub.switch.__code__, Hub._yield.__code__, sleep.__code__)
+"""The code in which greenlets are parked; there `lane` is the one that they parked with (see `_fork`)."""

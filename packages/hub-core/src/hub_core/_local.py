@@ -11,6 +11,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from hub_api import IHub, ILoopCore, ILoopFactory, IResolver, IThreadPool
     from hub_core._hub import Hub
@@ -24,6 +25,7 @@ class Defaults:
     threadpool: Callable[[IHub], IThreadPool] | None = None
     resolver: Callable[[IHub], IResolver] | None = None
     hub_class: type[Hub] | None = None
+    watch: Callable[[], float | None] | None = None
 
 
 defaults = Defaults()
@@ -45,15 +47,18 @@ def set_defaults(
     loop: ILoopFactory | None = None,
     threadpool: Callable[[IHub], IThreadPool] | None = None,
     resolver: Callable[[IHub], IResolver] | None = None,
+    watch: Callable[[], float | None] | None = None,
 ) -> None:
     """Name the factories that hubs made from now on use for parts they were not given.
 
+    `watch` is asked by each new hub for the threshold that it is to be watched with, or None.
     For the package that composes the family, or an application in its place.  None leaves a factory as it is.
     Call from: any thread, before the first hub.  Switches: never.
     """
     defaults.loop = loop or defaults.loop
     defaults.threadpool = threadpool or defaults.threadpool
     defaults.resolver = resolver or defaults.resolver
+    defaults.watch = watch or defaults.watch
 
 
 def get_hub(*args: object, **kwargs: object) -> Hub:
@@ -79,7 +84,7 @@ def this_hub() -> Hub:
     if hub is None:
         hub = get_hub_class()()
         local = _storage()
-        local.hub = hub
+        local.set_hub(hub)
         if local.guard is not None:
             local.guard.implicit = hub
     return hub
@@ -104,7 +109,27 @@ def set_hub(hub: Hub | None) -> None:
     local = _storage()
     if local.guard is not None and local.guard.implicit is not hub:
         local.guard.implicit = None  # the former hub is now its holder's to destroy
-    local.hub = hub
+    local.set_hub(hub)
+
+
+def enter(hub: Any) -> tuple[Hub | None, Hub | None]:
+    """Make `hub` this thread's hub for a block: see `Hub.__enter__`.  Returns what `leave` needs."""
+    local = _storage()
+    former = local.hub, None if local.guard is None else local.guard.implicit
+    local.set_hub(hub)
+    return former
+
+
+def leave(former: tuple[Hub | None, Hub | None]) -> None:
+    """End the block: the thread has the hub again that it had before, unless that was destroyed meanwhile."""
+    local = _storage()
+    hub, implicit = former
+    if hub is not None and hub.loop is not None:
+        local.set_hub(hub)
+        if local.guard is not None:
+            local.guard.implicit = implicit
+    elif local.hub is not None and local.hub.loop is None:
+        local.set_hub(None)
 
 
 def get_hub_class() -> type[Hub]:
@@ -133,7 +158,7 @@ def forget(hub: object, loop: ILoopCore, destroyed: bool) -> None:
     """
     local = _storage()
     if local.hub is hub:
-        local.hub = None
+        local.set_hub(None)
     if not destroyed:
         local.loop = loop
     elif local.loop is loop:
@@ -141,8 +166,16 @@ def forget(hub: object, loop: ILoopCore, destroyed: bool) -> None:
 
 
 def get_loop() -> ILoopCore | None:
-    """Return the loop that a destroyed hub left to this thread, or None."""
+    """Return the loop that a destroyed hub left to this thread, or None; also None once the next hub has taken it."""
     return _storage().loop
+
+
+def take_loop(loop: ILoopCore) -> ILoopCore:
+    """`loop` is a hub's from now on, and no other one's: if it is the one that was left to this thread, forget it."""
+    local = _storage()
+    if local.loop is loop:
+        local.loop = None
+    return loop
 
 
 def set_loop(loop: ILoopCore | None) -> None:

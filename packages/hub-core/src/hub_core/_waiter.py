@@ -8,6 +8,8 @@ is nothing in it, it was a stranger who woke it.
 Rule 3: no outcome is lost.  One for a greenlet that waits is delivered to it; one that comes without a waiting
 greenlet, or while the delivery of another is under way, is stored for the next `get`; and when the greenlet is killed
 before it could take its delivery, that is stored too.
+Rule 4: an interrupt does not undo what a callback was told.  One that comes as `switch` is entered has the loop call it
+again; one that comes in the middle is raised when the outcome is stored (test_signals.py).
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from greenlet import greenlet
 
     from hub_core._hub import Hub
+
+
+WAIT_REMEDY = "one of this thread's hub here, and hub.loop.run_callback_threadsafe to wake who waits there"
 
 
 class _Nothing:
@@ -84,7 +89,12 @@ class Waiter:
         Raises InvalidThreadUseError elsewhere: use `hub.loop.run_callback_threadsafe(waiter.switch, value)`.
         """
         hub = self.hub
-        if get_ident() != hub.thread_ident:
+        try:
+            here = get_ident() == hub.thread_ident
+        except BaseException:
+            self.switch(value)  # the call cannot fail: this is an interrupt, and what we were told has happened
+            raise
+        if not here:
             hub.refuse(f"switch {self!r}", "hub.loop.run_callback_threadsafe(waiter.switch, value)")
         greenlet = self.greenlet
         if greenlet is None:
@@ -128,8 +138,8 @@ class Waiter:
             hub = self.hub
             current = getcurrent()
             # Who runs by the hub's own word is in its thread; to ask for the thread's number costs 30 ns more.
-            if hub._running is not current and (get_ident() != hub.thread_ident or hub.loop is None):
-                hub.refuse(f"wait on {self!r}", "a Waiter of this thread's hub")
+            if hub._lane.running is not current and (get_ident() != hub.thread_ident or hub.loop is None):
+                hub.refuse(f"wait on {self!r}", WAIT_REMEDY)
             if self.greenlet is not None:
                 raise ConcurrentObjectUseError(
                     f"{current!r} cannot wait on {self!r}: {self.greenlet!r} already does; use one Waiter per wait"
@@ -158,6 +168,12 @@ class Waiter:
                 self._outcome = self._outcome.first
             self.hub.forget_ready(current)
         self.greenlet = None
+
+    def _abandon(self) -> None:
+        """The greenlet that waits stays behind a fork: what comes, or is under way to it, is stored.  Idempotent."""
+        self.greenlet = None
+        if type(self._outcome) is _Pair:
+            self._outcome = self._outcome.second
 
     def _raise_invalid_switch(self, current: greenlet) -> NoReturn:
         raise InvalidSwitchError(
@@ -217,12 +233,20 @@ class Waiter:
 
 def _check_throwable(throw_args: tuple[Any, ...]) -> None:
     kind = throw_args[0] if throw_args else GreenletExit
-    if len(throw_args) > 3 or not (
-        isinstance(kind, BaseException) or (isinstance(kind, type) and issubclass(kind, BaseException))
-    ):
+    if len(throw_args) > 3 or not _is_raisable(kind):
         raise TypeError(
             f"throw takes an exception class, an instance or a (type, value, traceback) triple, got {throw_args!r}"
         )
+
+
+def check_raisable(error: object, what: str) -> None:
+    """Raise TypeError unless `error`, which is `what`, can be raised: at the call, while there is somebody to tell."""
+    if not _is_raisable(error):
+        raise TypeError(f"{what} must be an exception class or an instance, got {error!r}")
+
+
+def _is_raisable(error: object) -> bool:
+    return isinstance(error, BaseException) or (isinstance(error, type) and issubclass(error, BaseException))
 
 
 def _raise(kind: Any = GreenletExit, value: Any = None, traceback: TracebackType | None = None) -> NoReturn:

@@ -7,10 +7,13 @@ Rule 2: whatever is started here is closed here, also when the wait ends in an e
 
 from __future__ import annotations
 
+from _thread import get_ident
+
 from greenlet import getcurrent
 
 from hub_api import READ, WRITE, ConcurrentObjectUseError
 from hub_core._local import this_hub
+from hub_core._waiter import WAIT_REMEDY, check_raisable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +31,8 @@ def idle(priority: int = 0) -> None:
         if priority:
             watcher.priority = priority
         hub.wait(watcher)
-        while (
-            hub._ready or hub._new or hub.loop.pendingcnt
-        ):  # the loop had nothing to do, but does not know of our lanes
+        # The loop had nothing to do, but it does not know of our lanes.
+        while hub._ready or hub._new or hub.loop.pendingcnt:
             hub.wait(watcher)
 
 
@@ -42,7 +44,8 @@ def wait_on_watcher(
 ) -> None:
     """Park until `watcher` calls back; after `timeout` seconds raise `timeout_exc` (TimeoutError).
 
-    Raises ConcurrentObjectUseError if another greenlet waits for the watcher; else as `Hub.wait`.
+    Raises ConcurrentObjectUseError if another greenlet waits for the watcher, TypeError for a `timeout_exc` that cannot
+    be raised; else as `Hub.wait`.
     """
     if watcher.callback is not None:
         raise ConcurrentObjectUseError(
@@ -53,8 +56,11 @@ def wait_on_watcher(
     if timeout is None:
         hub.wait(watcher)
         return
+    if get_ident() != hub.thread_ident or hub.loop is None:
+        hub.refuse(f"wait for {watcher!r}", WAIT_REMEDY)
+    error = _timeout_error(timeout_exc)
     with hub.loop.timer(timeout) as timer:
-        timer.start(hub.cancel_wait, watcher, _timeout_error(timeout_exc))
+        timer.start(hub.cancel_wait, watcher, error)
         hub.wait(watcher)
 
 
@@ -97,4 +103,7 @@ def _wait_fd(
 
 
 def _timeout_error(timeout_exc: BaseException | type[BaseException] | None) -> BaseException | type[BaseException]:
-    return TimeoutError("timed out") if timeout_exc is None else timeout_exc
+    if timeout_exc is None:
+        return TimeoutError("timed out")
+    check_raisable(timeout_exc, "timeout_exc")
+    return timeout_exc

@@ -1,0 +1,180 @@
+"""What is under way at a fork is the parent's: starts and wake-ups, and last references to those who stay behind.
+
+Outcomes that nobody takes in the child are kept there for whoever waits next.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any, cast
+
+from greenlet import getcurrent
+
+from hub_core import Hub, sleep, spawn_raw
+
+if TYPE_CHECKING:
+    from tests.conftest import Kin
+
+    from hub_core import Waiter
+
+
+def test_one_that_is_dropped_in_the_child_is_kept_and_not_unwound(hub: Hub, kin: Kin) -> None:
+    said: list[str] = []
+
+    def live(waiter: Waiter) -> None:
+        try:
+            waiter.get()
+        finally:
+            said.append("unwound")
+
+    waiter = hub.waiter()
+    spawn_raw(live, waiter)
+    other = hub.waiter()
+    spawn_raw(live, other)
+    sleep(0)
+
+    def check() -> None:
+        nonlocal waiter
+        before = getcurrent()
+        waiter.greenlet = None  # the last reference
+        del waiter
+        other.switch()
+        sleep(0)
+        gc.collect()
+        assert said == []
+        assert getcurrent() is before
+        sleep(0.001)
+
+    kin.run(check)
+    waiter.switch()
+    other.switch()
+    sleep(0)
+    assert said == ["unwound"] * 2
+
+
+def test_one_that_is_dropped_by_a_callback_or_a_greenlet_lets_them_go_on(hub: Hub, kin: Kin) -> None:
+    said: list[str] = []
+    waiters = [hub.waiter() for _ in range(2)]
+
+    def live(waiter: Waiter) -> None:
+        try:
+            waiter.get()
+        finally:
+            said.append("unwound")
+
+    for waiter in waiters:
+        spawn_raw(live, waiter)
+    sleep(0)
+
+    def drop(waiter: Waiter) -> None:
+        waiter.greenlet = None
+        said.append("dropped")
+
+    def check() -> None:
+        spawn_raw(drop, waiters[0])
+        hub.loop.run_callback(drop, waiters[1])
+        sleep(0)
+        sleep(0.001)
+        assert said == ["dropped", "dropped"]
+
+    kin.run(check)
+    for waiter in waiters:
+        waiter.switch()
+    sleep(0)
+
+
+def test_spawned_and_not_yet_started_is_the_parents_too(hub: Hub, kin: Kin) -> None:
+    started: list[int] = []
+    held = spawn_raw(started.append, 1)
+    spawn_raw(started.append, 2)
+
+    def check() -> None:
+        sleep(0)
+        sleep(0.001)
+        assert started == []
+        spawn_raw(started.append, 3)
+        sleep(0)
+        assert started == [3]
+        assert not held.dead or not held  # it never ran
+
+    kin.run(check)
+    sleep(0)
+    assert started == [1, 2]
+
+
+def test_a_wake_up_that_is_queued_at_the_fork_is_the_parents(hub: Hub, kin: Kin) -> None:
+    got: list[object] = []
+    waiter, free = hub.waiter(), hub.waiter()
+    spawn_raw(lambda: got.append(waiter.get()))
+    sleep(0)
+    hub.loop.run_callback(waiter.switch, "queued")
+    hub.loop.run_callback(free.switch, "for nobody in particular")
+
+    def check() -> None:
+        assert free.get() == "for nobody in particular"
+        sleep(0.001)
+        assert got == []
+        assert waiter.greenlet is None
+        assert waiter.get() == "queued"  # as if nobody had ever waited
+
+    kin.run(check)
+    assert free.get() == "for nobody in particular"
+    assert got == ["queued"]
+
+
+def test_a_greenlet_that_was_ready_stays_behind_and_its_waiter_is_free(hub: Hub, kin: Kin) -> None:
+    got: list[object] = []
+    waiter = hub.waiter()
+    spawn_raw(lambda: got.append(waiter.get()))
+    sleep(0)
+    waiter.switch(1)
+    waiter.switch(2)
+
+    def check() -> None:
+        sleep(0)
+        assert got == []
+
+    kin.run(check)
+    sleep(0)
+    assert got == [1]
+    assert waiter.get() == 2
+
+
+def test_of_two_outcomes_the_second_is_kept_for_whoever_waits_next_in_the_child(hub: Hub, kin: Kin) -> None:
+    with hub.loop.async_() as watcher:
+        waiting = spawn_raw(hub.wait, watcher)
+        sleep(0)
+        waiter: Waiter = cast("Any", watcher.callback).__self__
+        assert waiter.greenlet is waiting
+        waiter.switch(waiter)
+        waiter.switch("for whoever is next")
+
+        def check() -> None:
+            sleep(0.001)
+            assert waiter.greenlet is None
+            assert waiter.get() == "for whoever is next"
+
+        kin.run(check)
+        sleep(0)
+        assert waiting.dead
+
+
+def test_a_greenlet_made_before_a_fork_and_started_in_the_child_yields_there(hub: Hub, kin: Kin) -> None:
+    done: list[str] = []
+
+    def run() -> None:
+        for _ in range(3):
+            sleep(0)
+        done.append("done")
+
+    unstarted = spawn_raw(run)  # dropped by the fork, and asked for anew
+
+    def check() -> None:
+        hub.start_soon(unstarted, run)
+        for _ in range(6):
+            sleep(0)
+        assert done == ["done"]
+
+    kin.run(check)
+    hub.join()
+    assert done == ["done"]
