@@ -1,76 +1,89 @@
-"""A hub and a loop of the smallest kind, so that the pool is tested alone: no greenlets, no poller.
-
-Who waits on a `FakeWaiter` runs the loop's callbacks meanwhile, in the same thread.  So one "greenlet" is enough, and
-what really needs two stands in tests/journeys/test_threadpool.py.
-"""
+"""Pools on the fake hub, executors in threads without one, and waits for what other threads bring about."""
 
 from __future__ import annotations
 
-import queue
-from _thread import get_ident
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from tests.hub_threadpool.fakes import FakeHub, NoHub
 
 from hub_api import IHub
-from hub_threadpool import ThreadPool
+from hub_threadpool import ThreadPool, ThreadPoolExecutor
+
+Make = Callable[..., ThreadPoolExecutor]
 
 
-class FakeLoop:
-    """Callbacks from any thread, run one by one."""
+def join_workers() -> None:
+    """Wait until the workers of killed pools have ended."""
+    for thread in threading.enumerate():
+        if "-worker-" in thread.name:
+            thread.join(10)
+            assert not thread.is_alive(), thread
+
+
+def in_thread(func: Callable[[], object]) -> BaseException | None:
+    """What `func()` raises in another thread."""
+    raised: list[BaseException | None] = []
+
+    def body() -> None:
+        try:
+            func()
+        except BaseException as error:
+            raised.append(error)
+        else:
+            raised.append(None)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join(10)
+    return raised[0]
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for what other threads bring about."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.0005)
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+class Gate:
+    """Holds jobs until it is opened, and counts who has come."""
 
     def __init__(self) -> None:
-        self.refs = 0
-        self.destroyed = False
-        self.callbacks: queue.SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = queue.SimpleQueue()
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+        self.reached: list[object] = []
+        self._one_more = threading.Semaphore(0)
 
-    def run_callback_threadsafe(self, func: Callable[..., object], /, *args: object) -> None:
-        if self.destroyed:
-            raise ValueError("operation on destroyed loop")
-        self.callbacks.put((func, args))
+    def __call__(self, value: object = None) -> object:
+        with self._lock:
+            self.reached.append(value)
+        self._one_more.release()
+        assert self._open.wait(20)
+        return value
 
-    def ref(self) -> None:
-        self.refs += 1
+    def wait_for(self, jobs: int) -> None:
+        """Return when so many jobs have come to the gate."""
+        for _ in range(jobs):
+            assert self._one_more.acquire(timeout=20)
 
-    def unref(self) -> None:
-        self.refs -= 1
-
-    def run_one(self) -> None:
-        func, args = self.callbacks.get(timeout=10)
-        func(*args)
-
-
-class FakeWaiter:
-    """Holds an outcome; to wait is to run the loop."""
-
-    def __init__(self, hub: FakeHub) -> None:
-        self.hub = hub
-        self.switched = False
-
-    def switch(self, value: object, /) -> None:
-        assert get_ident() == self.hub.thread_ident
-        self.switched = True
-
-    def get(self) -> None:
-        while not self.switched:
-            if self.hub.kill_who_waits is not None:
-                error, self.hub.kill_who_waits = self.hub.kill_who_waits, None
-                raise error
-            self.hub.loop.run_one()
+    def open(self) -> None:
+        self._open.set()
 
 
-class FakeHub:
-    """What the pool asks of a hub."""
-
-    def __init__(self) -> None:
-        self.name = "fake"
-        self.loop = FakeLoop()
-        self.thread_ident = get_ident()
-        self.kill_who_waits: BaseException | None = None
-
-    def waiter(self) -> FakeWaiter:
-        return FakeWaiter(self)
+# -- pools ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -91,13 +104,43 @@ def make_pool(hub: FakeHub) -> Iterator[Callable[[int], ThreadPool]]:
     for pool in made:
         pool.join()
         pool.kill()
-        for thread in pool._threads:
-            thread.join(10)
+    join_workers()
+    for pool in made:
         assert (len(pool), pool.size) == (0, 0)
-    assert hub.loop.refs == 0
+    if not hub.loop.destroyed:
+        assert hub.loop.refs == 0
 
 
 @pytest.fixture
 def pool(make_pool: Callable[[int], ThreadPool]) -> ThreadPool:
     """A pool with two places."""
     return make_pool(2)
+
+
+# -- executors ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def others_hub() -> NoHub:
+    """The hub that executors report to: another thread's."""
+    return NoHub()
+
+
+@pytest.fixture
+def make(others_hub: NoHub) -> Iterator[Make]:
+    """Makes executors, and shuts them down at the end."""
+    made: list[ThreadPoolExecutor] = []
+
+    def make(*args: Any, **kwargs: Any) -> ThreadPoolExecutor:
+        made.append(ThreadPoolExecutor(*args, hub=cast(IHub, others_hub), **kwargs))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        executor.shutdown()
+
+
+@pytest.fixture
+def executor(make: Make) -> ThreadPoolExecutor:
+    """An executor with two workers."""
+    return make(2)

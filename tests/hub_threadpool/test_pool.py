@@ -6,38 +6,18 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
+from tests.hub_threadpool.conftest import in_thread, join_workers, wait_until
+from tests.hub_threadpool.fakes import FakeHub
 
 from hub_api import IHub, InvalidThreadUseError
 from hub_threadpool import ThreadPool
 
-if TYPE_CHECKING:
-    from tests.hub_threadpool.conftest import FakeHub
-
 
 class Killed(BaseException):
     """Stands for greenlet.GreenletExit."""
-
-
-def in_thread(func: Callable[[], object]) -> BaseException | None:
-    """What `func()` raises in another thread."""
-    raised: list[BaseException | None] = []
-
-    def body() -> None:
-        try:
-            func()
-        except BaseException as error:
-            raised.append(error)
-        else:
-            raised.append(None)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join(10)
-    return raised[0]
 
 
 # -- results --------------------------------------------------------------------------------------------------------
@@ -172,24 +152,22 @@ def test_who_is_killed_while_it_waits_for_a_place_takes_none(pool: ThreadPool, h
     assert pool.apply(int) == 0
 
 
-def test_who_is_killed_after_it_was_handed_a_place_passes_it_on(pool: ThreadPool, hub: FakeHub) -> None:
-    gate = threading.Event()
+def test_a_job_that_has_started_when_who_spawns_it_is_killed_runs_and_gives_its_place_back(
+    pool: ThreadPool, hub: FakeHub
+) -> None:
+    gate, ran = threading.Event(), list[int]()
     jobs = [pool.spawn(gate.wait) for _ in range(2)]
-    give_back = pool._give_back
-    handed: list[bool] = []
 
-    def give_back_and_kill() -> None:
-        give_back()
-        if not handed:
-            handed.append(True)
-            raise Killed  # comes out of the wait in spawn, as a kill in that very moment would
+    def kill_when_it_runs() -> None:
+        gate.set()
+        wait_until(lambda: ran == [1])
+        hub.kill_who_waits = Killed()
 
-    for job in jobs:
-        job._tell_pool = give_back_and_kill
-    hub.loop.run_callback_threadsafe(gate.set)
+    hub.loop.run_callback(kill_when_it_runs)
     with pytest.raises(Killed):
-        pool.spawn(int)
+        pool.spawn(ran.append, 1)
     pool.join()
+    assert all(job.ready() for job in jobs)
     assert len(pool) == 0
 
 
@@ -279,9 +257,7 @@ def test_a_job_that_ends_after_its_loop_is_destroyed_disturbs_nobody(hub: FakeHu
     pool.kill()
     hub.loop.destroyed = True
     gate.set()
-    for thread in pool._threads:
-        thread.join(10)  # an exception in the worker would be a warning, and here warnings are errors
-        assert not thread.is_alive()
+    join_workers()  # an exception in the worker would be a warning, and here warnings are errors
 
 
 # -- wrong use ------------------------------------------------------------------------------------------------------
@@ -295,9 +271,13 @@ def test_another_thread_is_refused_and_told_whose_the_pool_is(pool: ThreadPool, 
         assert repr(hub) in str(error)
 
 
-def test_a_job_cannot_use_its_own_pool(pool: ThreadPool) -> None:
+def test_a_job_applies_on_its_own_pool_where_it_is_and_spawns_nothing(pool: ThreadPool) -> None:
+    pool.maxsize = 1  # so whoever waited for a place here would wait for ever
+    here, there = pool.apply(lambda: (threading.get_ident(), pool.apply(threading.get_ident)))
+    assert here == there
+    assert pool.apply(pool.apply, (int, ("ff",), {"base": 16})) == 255
     with pytest.raises(InvalidThreadUseError, match="not from a job"):
-        pool.apply(pool.apply, (int,))
+        pool.apply(pool.spawn, (int,))
 
 
 @pytest.mark.parametrize(
@@ -312,3 +292,9 @@ def test_what_cannot_be_called_is_refused_at_the_call(pool: ThreadPool) -> None:
     with pytest.raises(TypeError, match="must be callable"):
         pool.spawn(cast(Any, 7))
     assert len(pool) == 0
+
+
+def test_a_job_may_name_a_lane_that_is_not_yet_made(pool: ThreadPool) -> None:
+    ident, here = pool.apply(lambda: (pool.apply(threading.get_ident, lane="new"), threading.get_ident()))
+    assert ident == here
+    assert pool.lanes == {}
