@@ -40,9 +40,11 @@ class FakePool:
 
 
 class FakeHub:
-    """A hub as far as a resolver needs one."""
+    """A hub as far as a resolver needs one: nobody waits, so its loop is never asked for anything."""
 
     def __init__(self) -> None:
+        self.loop = None
+        self.thread_ident = threading.get_ident()
         self.threadpool = FakePool()
 
 

@@ -1,59 +1,71 @@
 """The resolver that blocks: the `socket` module's own functions, called where they stand.
 
-Receives: questions from greenlets.  Gives: the C library's answers and errors, unchanged.
+Receives: questions from greenlets.  Gives: the C library's answers and errors, unchanged; with a TTL those from before.
 Rule: nothing here waits for a hub; the whole thread, with all its greenlets and timers, stands still during a lookup.
 """
 
 from __future__ import annotations
 
-import socket
+from _thread import get_ident
 from typing import Any
+
+from hub_resolver import _steps
+from hub_resolver._cache import SIZE, Cache, CacheInfo
+from hub_resolver._calls import Call, Called, check_ttl, from_cache
+from hub_resolver._library import LibraryResolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from hub_api import IHub
 
+    T = TypeVar("T")
 
-class BlockingResolver:
+
+class BlockingResolver(LibraryResolver):
     """Looks names up in the calling thread and so stops the loop meanwhile: see `hub_api.IResolver`.
 
     For scripts, for tests, and where the C library answers from memory.  A timeout around a lookup cannot fire.
-    Call from: any thread.  Switches: never.  `hub` is taken as by every resolver, and not used.
+    `ttl`: seconds for which an answer, a "no" too, is kept for the hub's thread; None: nothing is kept.  `cache`: how
+    many answers.  `stale`: seconds after that for which an answer is still better than an error.
+    Call from: any thread.  Switches: never.  `hub` is taken as by every resolver, and needed with `ttl` only.
+    Raises TypeError for a `ttl` without a hub: its loop has the clock.
     """
 
-    def __init__(self, hub: IHub | None = None) -> None:
-        pass
+    def __init__(
+        self, hub: IHub | None = None, *, ttl: float | None = None, cache: int = SIZE, stale: float = 0.0
+    ) -> None:
+        check_ttl(ttl)
+        self._ttl = ttl
+        self._cache: Cache[Call, Called] | None = None
+        if ttl is not None:
+            if hub is None:
+                raise TypeError(
+                    "BlockingResolver keeps answers by the clock of a hub's loop: give it the hub, or no ttl"
+                )
+            self._cache = Cache(hub.loop, cache, stale)
+            self._thread = hub.thread_ident
 
-    def gethostbyname(self, hostname: str, /) -> str:
-        """See `socket.gethostbyname`."""
-        return socket.gethostbyname(hostname)
+    def cache_clear(self) -> None:
+        """Forget all answers.  Call from: the hub's thread.  Switches: never."""
+        if self._cache is not None:
+            self._cache.clear()
 
-    def gethostbyname_ex(self, hostname: str, /) -> tuple[str, list[str], list[str]]:
-        """See `socket.gethostbyname_ex`."""
-        return socket.gethostbyname_ex(hostname)
-
-    def getaddrinfo(
-        self,
-        host: bytes | str | None,
-        port: bytes | str | int | None,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,
-    ) -> list[tuple[Any, ...]]:
-        """See `socket.getaddrinfo`."""
-        return list(socket.getaddrinfo(host, port, family, type, proto, flags))
-
-    def gethostbyaddr(self, ip_address: str, /) -> tuple[str, list[str], list[str]]:
-        """See `socket.gethostbyaddr`."""
-        return socket.gethostbyaddr(ip_address)
-
-    def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int, /) -> tuple[str, str]:
-        """See `socket.getnameinfo`."""
-        return socket.getnameinfo(sockaddr, flags)
+    def cache_info(self) -> CacheInfo:
+        """What the cache has done and holds.  Call from: any thread.  Switches: never."""
+        return CacheInfo(0, 0, 0, 0, 0) if self._cache is None else self._cache.info()
 
     def close(self) -> None:
-        """Nothing is held, so nothing is given back."""
+        """Forget what is kept; there is nothing else."""
+        self.cache_clear()
+
+    def _call(self, function: Callable[..., T], *args: Any) -> T:
+        if self._cache is None or get_ident() != self._thread:
+            return _steps.timed(function)(*args)
+        result: T = from_cache(self._cache, self._ttl, Call(function, args), lambda function, args: function(*args))
+        return result
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {id(self):#x}>"
