@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from greenlet_hub import BlockingResolver, Hub, Loop, ThreadPool, ThreadResolver, get_hub, set_hub, set_loop
+from greenlet_hub import (
+    BlockingResolver,
+    Hub,
+    Loop,
+    ThreadPool,
+    ThreadResolver,
+    get_hub,
+    get_hub_if_exists,
+    set_hub,
+    set_loop,
+)
+
+IDLE = "HUB_THREADPOOL_IDLE_TASK_TIMEOUT"
 
 
 class OtherLoop(Loop):
@@ -27,7 +40,7 @@ class OtherResolver(BlockingResolver):
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("HUB_LOOP", "HUB_LOOP_BACKEND", "HUB_THREADPOOL", "HUB_RESOLVER"):
+    for variable in ("HUB_LOOP", "HUB_LOOP_BACKEND", "HUB_THREADPOOL", IDLE, "HUB_RESOLVER", "HUB_WATCH"):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -99,6 +112,21 @@ def test_the_environment_names_the_poller(monkeypatch: pytest.MonkeyPatch) -> No
     assert loop.backend == "select"
 
 
+@pytest.mark.parametrize(("asked", "timeout"), [("", 5.0), ("0.5", 0.5), ("0", 0.0), ("never", None)])
+def test_the_environment_says_when_idle_threads_leave(
+    monkeypatch: pytest.MonkeyPatch, asked: str, timeout: float | None
+) -> None:
+    monkeypatch.setenv(IDLE, asked)
+    assert get_hub().threadpool.idle_task_timeout == timeout
+
+
+@pytest.mark.parametrize("asked", ["soon", "-1", "nan"])
+def test_a_time_for_idle_threads_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv(IDLE, asked)
+    with pytest.raises(ValueError, match=f"{IDLE} is '{asked}', but must be seconds, or never"):
+        _ = get_hub().threadpool
+
+
 def test_an_argument_and_an_assignment_go_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("HUB_LOOP", "HUB_THREADPOOL", "HUB_RESOLVER"):
         monkeypatch.setenv(variable, "no_such:Thing")
@@ -123,10 +151,10 @@ def test_an_argument_and_an_assignment_go_before_the_environment(monkeypatch: py
         (
             "HUB_RESOLVER",
             "resolver",
-            "ares",
-            "HUB_RESOLVER is 'ares', but must be thread, block or package.module:Class",
+            "aers",
+            "HUB_RESOLVER is 'aers', but must be thread, ares, dnspython, block or package.module:Class",
         ),
-        ("HUB_RESOLVER", "resolver", "a.b.C", "HUB_RESOLVER is 'a.b.C', but must be thread, block or package"),
+        ("HUB_RESOLVER", "resolver", "a.b.C", "HUB_RESOLVER is 'a.b.C', but must be thread, ares, "),
         ("HUB_RESOLVER", "resolver", ":C", "HUB_RESOLVER is ':C', but must be"),
         ("HUB_RESOLVER", "resolver", "a:", "HUB_RESOLVER is 'a:', but must be"),
     ],
@@ -140,6 +168,30 @@ def test_a_bad_name_is_refused_when_the_part_is_needed_and_told_what_is_allowed(
         getattr(hub, part)
     monkeypatch.setenv(variable, "")
     assert getattr(hub, part) is not None
+
+
+@pytest.mark.parametrize(("asked", "threshold"), [("0.25", 0.25), (" 2 ", 2.0), ("", None), ("0", None), ("0.0", None)])
+def test_the_environment_has_each_new_hub_watched(
+    monkeypatch: pytest.MonkeyPatch, asked: str, threshold: float | None
+) -> None:
+    monkeypatch.setenv("HUB_WATCH", asked)
+    watch = get_hub()._watch
+    assert (None if watch is None else watch.threshold) == threshold
+    assert [thread.name for thread in threading.enumerate() if thread.name == "hub-watch"] == ["hub-watch"] * (
+        threshold is not None
+    )
+
+
+@pytest.mark.parametrize("asked", ["yes", "-1", "0.001", "nan", "inf", "0,1"])
+def test_a_bad_threshold_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("HUB_WATCH", asked)
+    with pytest.raises(
+        ValueError, match=rf"^HUB_WATCH is '{asked}', but must be a number of seconds, 0.01 or more, or 0"
+    ):
+        get_hub()
+    assert get_hub_if_exists() is None
+    monkeypatch.delenv("HUB_WATCH")
+    assert get_hub()._watch is None
 
 
 def test_a_poller_in_the_loops_variable_is_told_its_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,15 @@ from hub_api import (
     WRITE,
     BlockingSwitchOutError,
     ConcurrentObjectUseError,
+    ForkedError,
     HubDestroyed,
     InvalidSwitchError,
     InvalidThreadUseError,
+    JobCancelledError,
     LoopExit,
+    PoolFullError,
+    PoolKilledError,
+    WorkerLostError,
 )
 from hub_core import (
     FdWaiter,
@@ -45,28 +50,63 @@ from hub_core import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from greenlet_hub.__about__ import __version__
-    from hub_core import wait_reason
+    from hub_core import (
+        BlockReport,
+        Counters,
+        CountersSnapshot,
+        DelayHistogram,
+        FrameReport,
+        GreenletReport,
+        Hint,
+        OrphanReport,
+        Report,
+        WaitReport,
+        Watch,
+        left_behind,
+        reinit,
+        report_on_signal,
+        wait_reason,
+    )
     from hub_loop import Loop
-    from hub_resolver import BlockingResolver, ThreadResolver
-    from hub_threadpool import ThreadPool
+    from hub_resolver import AresResolver, BlockingResolver, DnspythonResolver, ThreadResolver
+    from hub_threadpool import ThreadPool, ThreadPoolExecutor
 
 __all__ = [
-    "READ",
-    "WRITE",
+    "AresResolver",
+    "BlockReport",
     "BlockingResolver",
     "BlockingSwitchOutError",
     "ConcurrentObjectUseError",
+    "Counters",
+    "CountersSnapshot",
+    "DelayHistogram",
+    "DnspythonResolver",
     "FdWaiter",
+    "ForkedError",
+    "FrameReport",
     "GreenletExit",
+    "GreenletReport",
+    "Hint",
     "Hub",
     "HubDestroyed",
     "InvalidSwitchError",
     "InvalidThreadUseError",
+    "JobCancelledError",
     "Loop",
     "LoopExit",
+    "OrphanReport",
+    "PoolFullError",
+    "PoolKilledError",
+    "READ",
+    "Report",
     "ThreadPool",
+    "ThreadPoolExecutor",
     "ThreadResolver",
+    "WRITE",
+    "WaitReport",
     "Waiter",
+    "Watch",
+    "WorkerLostError",
     "__version__",
     "get_hub",
     "get_hub_class",
@@ -74,6 +114,9 @@ __all__ = [
     "get_loop",
     "idle",
     "kill",
+    "left_behind",
+    "reinit",
+    "report_on_signal",
     "set_default_hub_class",
     "set_defaults",
     "set_hub",
@@ -90,10 +133,11 @@ __all__ = [
 _LATER = {
     "__version__": "greenlet_hub.__about__",
     "Loop": "hub_loop",
-    "ThreadPool": "hub_threadpool",
-    "ThreadResolver": "hub_resolver",
-    "BlockingResolver": "hub_resolver",
-    "wait_reason": "hub_core",
+    **dict.fromkeys(["ThreadPool", "ThreadPoolExecutor"], "hub_threadpool"),
+    **dict.fromkeys(["AresResolver", "BlockingResolver", "DnspythonResolver", "ThreadResolver"], "hub_resolver"),
+    **dict.fromkeys(["FrameReport", "GreenletReport", "Hint", "OrphanReport", "Report", "WaitReport"], "hub_core"),
+    **dict.fromkeys(["BlockReport", "Counters", "CountersSnapshot", "DelayHistogram", "Watch"], "hub_core"),
+    **dict.fromkeys(["left_behind", "reinit", "report_on_signal", "wait_reason"], "hub_core"),
 }
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import hub_loop
     import hub_resolver
     from greenlet_hub import _defaults
-    from hub_api import IHub, ILoop, ILoopCore, ILoopFactory, IResolver, IThreadPool, IWaiter
+    from hub_api import ICountingLoop, IHub, ILoop, ILoopCore, ILoopFactory, IResolver, IThreadPool, IWaiter
     from hub_threadpool import ThreadPool
 
     _loop: ILoopFactory = hub_loop.Loop
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     _block: Callable[[IHub], IResolver] = hub_resolver.BlockingResolver
     _core: ILoopCore = hub_loop.Loop()
     _whole: ILoop = hub_loop.Loop()
+    _counting: ICountingLoop = hub_loop.Loop()
     _hub: IHub = hub_core.Hub()
     _waiter: IWaiter = hub_core.Waiter()
     _pool: IThreadPool = ThreadPool(10, hub=_hub)
