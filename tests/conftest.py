@@ -1,21 +1,26 @@
-"""What all tests share: loops on every poller, a clock that is moved by hand, and a look at what a test leaves behind.
+"""What all tests share: loops, a clock that is moved by hand, public names, forks, and the family's pytest plugins.
 
-Rule 1: a package's tests also run where only that package is installed, so nothing of the family is imported up here.
+Rule 1: a package's tests also run where only that package is installed, so nothing of the family is imported up here,
+and a plugin is asked for where it can be had: what a test leaves behind is seen at the latest when all run together.
 Rule 2: what only one package's tests need stands in that directory's own conftest.
 """
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
+import difflib
 import gc
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
-import time
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -26,16 +31,57 @@ if TYPE_CHECKING:
     from hub_loop import Loop
     from hub_loop.testing import ManualClock
 
+pytest_plugins = [f"{package}.testing.pytest_plugin" for package in ("hub_loop", "hub_core") if find_spec(package)]
+"""A test fails that leaves fds, threads, active watchers or greenlets behind."""
+
 POLLERS = [name for name in ("epoll", "kqueue", "poll", "select") if hasattr(select, name)]
 """The real ones of this machine."""
 
-GREENLETS_UNKNOWN = {"hub_api", "hub_loop", "hub_resolver", "hub_threadpool"}
-"""Packages that never import greenlet, as the import contract says: to look for what their tests left is a waste."""
 
-_FDS = Path("/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd")
-_failed = pytest.StashKey[bool]()
-_let_be: WeakSet[Any] = WeakSet()
-"""Greenlets that earlier tests have left; they have been reported."""
+_came_with_imports: WeakSet[threading.Thread] = WeakSet()
+"""The main thread, and one of pycares that never ends."""
+
+
+def pytest_collection_finish() -> None:
+    """Nothing but what was imported has started threads yet."""
+    _came_with_imports.update(threading.enumerate())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Between two files, set aside what pytest keeps of the tests that ran: some 16 objects of each, for its summary.
+
+    Every look at all objects would pay for them: each `gc.collect()` of a test, each hub that ends, each thread that
+    does.  hub_loop's plugin says why that is not done while a thread's first greenlet may be among them: so it is not
+    done unless this thread is alone, but for those of libraries, and its own is the only greenlet there is.
+    """
+    result = yield
+    alone = all(each in _came_with_imports for each in threading.enumerate())
+    if (nextitem is None or nextitem.path != item.path) and alone and _no_greenlets():
+        gc.collect()
+        gc.freeze()
+    return result
+
+
+def _no_greenlets() -> bool:
+    greenlets = sys.modules.get("greenlet")
+    return greenlets is None or sum(issubclass(type(each), greenlets.greenlet) for each in gc.get_objects()) <= 1
+
+
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Under xdist a file's tests run in one process, and those about load and time in one after another.
+
+    So they have one neighbour at most who asks for the processor, and are never each other's.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    def together(nodeid: str) -> str:
+        return "load and time" if nodeid.startswith(("tests/journeys/", "tests/stress/")) else nodeid.split("::")[0]
+
+    scheduler = LoadFileScheduling(config, log)
+    scheduler._split_scope = together
+    return scheduler
 
 
 # -- loops ----------------------------------------------------------------------------------------------------------
@@ -68,11 +114,82 @@ def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
         made = Loop(request.param, clock=request.getfixturevalue("clock"))
     else:
         made = Loop(request.param)
+    failures = request.session.testsfailed
     yield made
     left = [repr(watcher) for watcher in active_watchers(made)]
     made.destroy()
-    if left and not request.node.stash.get(_failed, False):
+    if left and request.session.testsfailed == failures:
         pytest.fail(f"the test left active watchers behind: {', '.join(left)}", pytrace=False)
+
+
+# -- plugins --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Verdicts:
+    """What a pytest of its own said of a suite: the lines about tests that failed, and everything."""
+
+    told: list[str]
+    text: str
+
+
+@pytest.fixture
+def judged_with(tmp_path: Path) -> Callable[[str, str], Verdicts]:
+    """Runs a suite, given as text, in a pytest of its own with one plugin.
+
+    What pytest tells depends on variables: on a build server it repeats whole messages in its summary.
+    """
+    theirs = {"CI", "BUILD_NUMBER", "PYTEST_ADDOPTS", "COLUMNS"}
+    environment = {name: value for name, value in os.environ.items() if name not in theirs}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to import hypothesis takes as long as all of it
+
+    def judge(plugin: str, suite: str) -> Verdicts:
+        file = tmp_path / "test_suite.py"
+        file.write_text(suite)
+        options = ["-p", plugin, "-p", "no:cacheprovider", "-q", "-rA", "--rootdir", str(tmp_path)]
+        ran = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, str(file)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env=environment,
+        )
+        lines = [line.split(" - ")[0] for line in ran.stdout.splitlines()]
+        return Verdicts([line for line in lines if line.startswith(("ERROR ", "FAILED "))], ran.stdout)
+
+    return judge
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class PublicNames:
+    """The lines of a package's api.txt: those that are committed, and those that what is installed would have."""
+
+    committed: list[str]
+    installed: list[str]
+
+    def check(self) -> None:
+        """Fail with the lines that differ."""
+        told = [line for line in difflib.ndiff(self.committed, self.installed) if line.startswith(("- ", "+ "))]
+        if told:
+            told.append("If others may rely on that: `hatch run tools:api` writes it, and the changelog says it.")
+            pytest.fail("\n".join(["The public names are not those of api.txt:", *told]), pytrace=False)
+
+
+@pytest.fixture
+def public_names(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> PublicNames:
+    """Those of the package whose tests these are, read by tools/api.py."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "tools")
+    import api
+
+    spec = find_spec(request.path.parent.name)
+    assert spec is not None
+    assert spec.origin is not None
+    committed = api.committed(spec.name.replace("_", "-")).read_text("utf-8").splitlines()
+    return PublicNames(committed, api.lines(spec.name, Path(spec.origin).parent))
 
 
 # -- forks ----------------------------------------------------------------------------------------------------------
@@ -148,98 +265,70 @@ def kin() -> Iterator[Kin]:
         os._exit(1)
 
 
-# -- what is left behind --------------------------------------------------------------------------------------------
+class Unfinished:
+    """A tuple that another thread is in the middle of making, out of a generator.
 
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep for the fixtures' tear-down whether the test has failed."""
-    report = yield
-    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
-    return report
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test after which an fd is open, a thread runs or a greenlet is parked that was not there before.
-
-    Set up before every other fixture and torn down after them.  A test that failed is let be: it may not have come to
-    its tidying up, and one failure is enough to read.
+    If anything holds it besides, at the moment at which it is resized, that thread gets a SystemError.  Another thread
+    can run between any two bytecodes, so that is where we look.
     """
-    fds, threads, count = _open_fds(), set(threading.enumerate()), _thread_count()
-    yield
-    greenlets = [] if request.path.parent.name in GREENLETS_UNKNOWN else _greenlets_left()
-    if request.node.stash.get(_failed, False):
-        _let_be.update(greenlets)
-        return
-    left: list[str] = [f"greenlet {parked!r}" for parked in greenlets if parked not in _let_be]
-    _let_be.update(greenlets)
-    left += [repr(thread) for thread in threading.enumerate() if thread not in threads]
-    if not left and _thread_count() > count:
-        left += _threads_that_do_not_end(count)
-    if _open_fds() - fds:
-        gc.collect()
-        left += [f"fd {fd} -> {_target(fd)}" for fd in sorted(_open_fds() - fds)]
-    if left:
-        pytest.fail(f"the test left behind: {', '.join(left)}", pytrace=False)
 
+    def __init__(self, item: object) -> None:
+        self._items = (mark := object(), item)
+        self._go_on = threading.Event()
+        self._begun = threading.Event()
+        self._thread = threading.Thread(target=self._make)
+        self.made: tuple[object, ...] = ()
+        self._thread.start()
+        self._begun.wait(30)
+        address = next(id(each) for each in gc.get_referrers(mark) if type(each) is tuple and each is not self._items)
+        self._count = ctypes.c_uint32.from_address(address)  # an object begins with the count of its references
+        assert self._count.value == 1
 
-@pytest.fixture(scope="session", autouse=True)
-def what_the_tools_brought_is_set_aside() -> None:
-    """Keep the objects of pytest and its plugins out of every look at all objects: there are a hundred thousand.
+    def _make(self) -> None:
+        self.made = tuple(self._bring())
 
-    Once, before any test, and never in between: when a thread ends, greenlet 3.5 asks the garbage collector who still
-    refers to that thread's main greenlet, and if it is told nobody, takes the last reference away.  It is not told of
-    objects that are set aside, and then the interpreter crashes at some later time.
-    """
-    gc.collect()
-    gc.freeze()
+    def _bring(self) -> Iterator[object]:
+        yield from self._items
+        self._begun.set()
+        self._go_on.wait(30)
 
+    def held(self) -> int:
+        """How many references there are to the tuple now."""
+        return self._count.value
 
-def _open_fds() -> set[int]:
-    fds = set()
-    for name in os.listdir(_FDS):
+    def most_held_during(self, call: Callable[[], object]) -> int:
+        """How many references there are to the tuple at most, between two bytecodes of `call`."""
+        most = 0
+
+        def look(frame: Any, *_: object) -> Any:
+            nonlocal most
+            frame.f_trace_opcodes = True
+            most = max(most, self._count.value)
+            return look
+
+        before = sys.gettrace()
+        sys.settrace(look)
         try:
-            os.fstat(int(name))
-        except OSError:
-            continue  # the one that listdir itself had open
-        fds.add(int(name))
-    return fds
+            call()
+        finally:
+            sys.settrace(before)
+        return most
+
+    def finish(self) -> None:
+        """Let the other thread make the tuple."""
+        self._go_on.set()
+        self._thread.join()
 
 
-def _target(fd: int) -> str:
-    try:
-        return os.readlink(_FDS / str(fd))
-    except OSError:
-        return "?"
+@pytest.fixture
+def unfinished() -> Iterator[Callable[[object], Unfinished]]:
+    """Begins tuples in other threads, of which the given thing is an item."""
+    begun: list[Unfinished] = []
 
+    def begin(item: object) -> Unfinished:
+        begun.append(Unfinished(item))
+        return begun[-1]
 
-def _thread_count() -> int:
-    import _thread
-
-    return _thread._count()
-
-
-def _threads_that_do_not_end(count: int) -> list[str]:
-    # A joined thread, or one started by `_thread`, takes a moment more until the interpreter has forgotten it.
-    for _ in range(2000):
-        if _thread_count() <= count:
-            return []
-        time.sleep(0.001)
-    return [f"{_thread_count() - count} threads that `threading` does not know"]
-
-
-def _greenlets_left() -> list[Any]:
-    """Greenlets that were started and are not finished; threads' main ones do not count."""
-    module = sys.modules.get("greenlet")
-    if module is None:
-        return []
-    kind: type[Any] = module.greenlet
-
-    def parked() -> list[Any]:
-        return [thing for thing in gc.get_objects() if isinstance(thing, kind) and thing and thing.parent is not None]
-
-    if not parked():
-        return []
-    gc.collect()  # one that nobody can reach any more is no leak
-    return parked()
+    yield begin
+    for each in begun:
+        each.finish()

@@ -81,6 +81,17 @@ def test_too_few_open_files_mean_fewer_clients_and_it_says_so() -> None:
     assert "500 clients need 1,064 open files and the system allows 200 (ulimit -Hn): going on with 68" in ran.stdout
 
 
+def test_a_poller_that_takes_few_files_means_fewer_clients_and_it_says_so() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if 0 < hard < 1024:
+        pytest.skip("the hard limit is too low for this")
+    ran = run("--quick", "--clients", "500", environment={"HUB_LOOP_BACKEND": "select"})
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+    assert (
+        "500 clients need 1,064 open files and select takes 1,024 (HUB_LOOP_BACKEND): going on with 480" in ran.stdout
+    )
+
+
 def test_a_soft_limit_is_raised_in_silence() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if 0 < hard < 1024:
