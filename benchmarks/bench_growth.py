@@ -1,41 +1,72 @@
-"""Growth: what an event costs beside ten thousand fds on which nothing happens, and beside a million pending timers.
+"""Growth: what one operation costs as greenlets, fds and timers go from 10 to 1,000,000.
 
-One operation: a byte arrives at a socket, its watcher calls back, the callback reads the byte and sends the next one.
-So each turn of the loop has exactly one event.  It is timed alone, then, in the same process, beside the others.
-Unit: us of the process's CPU time, the kernel's part included; nothing here ever waits, so that is all there is.
-"growth": the second figure over the first, so 1.0 says that those who only wait cost nothing.
-The fds are numbers of one silent socket (`dup`), each watched for itself; the timers' delays are spread over 1,000 to
-1,060 seconds.  Not included: making and starting them, and the turn after that, in which some loops sort them.
-Eventlet and trio have no watchers that call back; they are not in these rows.
+"greenlets": one `sleep(0)` in a ring of N (see `greenlet_hub._bench._yield`), each figure in a ring of its own.
+"fds", "timers": a byte arrives at a socket, its watcher calls back, the callback reads the byte and sends the next one;
+beside N fds on which nothing happens, and beside N pending timers.  So each turn of the loop has exactly one event.
+Unit: us; of the process's CPU time for events, the kernel's part included; nothing here ever waits, so that is all
+there is.  "growth": the figure over that of a loop with nothing else: 1.0 says that those who only wait cost nothing.
+The cost of starting and stopping a timer beside N others is a curve of bench_timers. The fds are numbers of one silent
+socket (`dup`), each watched for itself; the timers' delays are spread over 1,000 to 1,060 seconds.  Not included:
+making and starting them, and the turn after that, in which some loops sort them. A size for which the machine has not
+the memory, or allows not the open files, is left out with its reason. Eventlet and trio have no watchers that call
+back; they are not in these rows.
 """
 
 from __future__ import annotations
 
-import resource
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os import dup
 from time import process_time
 from typing import Any
 
-from harness import Case, Measure, Row, microseconds, on_asyncio, on_uvloop
+from greenlet_hub._bench._yield import CONTENDERS as RINGS
+from harness import (
+    SIZES,
+    Case,
+    Figures,
+    Measure,
+    Row,
+    growing,
+    microseconds,
+    on_asyncio,
+    on_uvloop,
+    too_big,
+    too_many_files,
+)
 
 READ = 1
+YIELDS = 100_000
+# About what one of them takes, measured: greenlets and tasks asleep in bench_memory.
+RING_KIB = {"ours": 7.0, "gevent": 7.5, "eventlet": 7.5, "asyncio": 2.0, "uvloop": 2.0, "trio": 4.0}
 
 
 def nothing() -> None:
     """The callback of those that wait in vain."""
 
 
+# -- greenlets --------------------------------------------------------------------------------------------------------
+
+
+def _rings(ring: Measure) -> Callable[..., Figures]:
+    """One ring after the other, in one process."""
+
+    def measure(sizes: Sequence[int], yields: int) -> Figures:
+        figures: list[Any] = [ring(ring=size, each=max(2, yields // size)) for size in sizes]
+        return tuple(figures)
+
+    return measure
+
+
+# -- fds and timers ---------------------------------------------------------------------------------------------------
+
+
 def idle_fds(count: int) -> list[int]:
     """So many fds on which nothing will happen, for as long as this process lives."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    if 0 <= most < count + 100:
-        raise OSError(f"the system allows {most:,} open files, too few for {count:,} idle ones")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     silent, peer = socket.socketpair()
     peer.detach()
-    return [dup(silent.fileno()) for _ in range(count)] + [silent.detach()]
+    return [dup(silent.fileno()) for _ in range(count - 1)] + [silent.detach()]
 
 
 class Chain:
@@ -65,7 +96,9 @@ class Chain:
         self._far.close()
 
 
-def _watchers(loop: Any, new_waiter: Callable[[], Any], fds: int, timers: int, events: int) -> tuple[float, float]:
+def _watchers(
+    loop: Any, new_waiter: Callable[[], Any], what: str, sizes: Sequence[int], events: int
+) -> tuple[float, ...]:
     """Ours and gevent's: the same calls."""
 
     def chain(events: int) -> float:
@@ -82,33 +115,46 @@ def _watchers(loop: Any, new_waiter: Callable[[], Any], fds: int, timers: int, e
         byte.close()
         return microseconds(seconds, events)
 
+    def more(count: int) -> list[Any]:
+        if what == "fds":
+            made = [loop.io(fd, READ) for fd in idle_fds(count)]
+        else:
+            made = [loop.timer(_delay(i)) for i in range(count)]
+        for watcher in made:
+            watcher.start(nothing)
+        return made
+
     chain(1_000)
     alone = chain(events)
-    others = [loop.io(fd, READ) for fd in idle_fds(fds)] if fds else []
-    others += [loop.timer(1_000.0 + 60.0 * (i % 997) / 997) for i in range(timers)]
-    for watcher in others:
-        watcher.start(nothing)
-    chain(1_000)
-    beside = chain(events)
-    return beside, beside / alone
+    others: list[Any] = []
+    figures = []
+    for size in sizes:
+        others += more(size - len(others))
+        chain(1_000)
+        figures.append(chain(events))
+    return *figures, figures[-1] / alone
 
 
-def ours(fds: int, timers: int, events: int) -> tuple[float, float]:
+def _delay(number: int) -> float:
+    return 1_000.0 + 60.0 * (number % 997) / 997
+
+
+def ours(what: str, sizes: Sequence[int], events: int) -> tuple[float, ...]:
     """`loop.io`, `loop.timer`."""
     from greenlet_hub import Waiter, get_hub
 
-    return _watchers(get_hub().loop, Waiter, fds, timers, events)
+    return _watchers(get_hub().loop, Waiter, what, sizes, events)
 
 
-def gevent(fds: int, timers: int, events: int) -> tuple[float, float]:
+def gevent(what: str, sizes: Sequence[int], events: int) -> tuple[float, ...]:
     """`loop.io`, `loop.timer`."""
     from gevent import get_hub
     from gevent.hub import Waiter
 
-    return _watchers(get_hub().loop, Waiter, fds, timers, events)
+    return _watchers(get_hub().loop, Waiter, what, sizes, events)
 
 
-async def asyncio_growth(fds: int, timers: int, events: int) -> tuple[float, float]:
+async def asyncio_growth(what: str, sizes: Sequence[int], events: int) -> tuple[float, ...]:
     """`loop.add_reader`, `loop.call_later`."""
     from asyncio import get_running_loop
 
@@ -127,17 +173,25 @@ async def asyncio_growth(fds: int, timers: int, events: int) -> tuple[float, flo
 
     await chain(1_000)
     alone = await chain(events)
-    for fd in idle_fds(fds) if fds else ():
-        loop.add_reader(fd, nothing)
-    handles = [loop.call_later(1_000.0 + 60.0 * (i % 997) / 997, nothing) for i in range(timers)]
-    await chain(1_000)
-    beside = await chain(events)
-    for handle in handles:
-        handle.cancel()
-    return beside, beside / alone
+    others: list[Any] = []
+    figures = []
+    for size in sizes:
+        if what == "fds":
+            fds = idle_fds(size - len(others))
+            for fd in fds:
+                loop.add_reader(fd, nothing)
+            others += fds
+        else:
+            others += [loop.call_later(_delay(i), nothing) for i in range(size - len(others))]
+        await chain(1_000)
+        figures.append(await chain(events))
+    if what == "timers":
+        for handle in others:
+            handle.cancel()
+    return *figures, figures[-1] / alone
 
 
-CONTENDERS: Mapping[str, Measure] = {
+CONTENDERS: Mapping[str, Callable[..., Figures]] = {
     "ours": ours,
     "gevent": gevent,
     "asyncio": on_asyncio(asyncio_growth),
@@ -145,12 +199,35 @@ CONTENDERS: Mapping[str, Measure] = {
 }
 
 
-def _beside(what: str, fds: int, timers: int, quick: Mapping[str, int] | None) -> Case:
-    rows = Row(f"event beside {what}", "us"), Row(f"event beside {what}, growth", "x", at_most=1.10)
-    return Case(rows, CONTENDERS, {"fds": fds, "timers": timers, "events": 100_000}, quick)
+def _beside(what: str, curve: str, limit: Callable[[int], str | None]) -> Case:
+    """A row per size, and the growth at the largest of them that can be had."""
+    rows = [
+        Row(f"event beside {size:,} {what}", "us", curve=curve, size=size, brief=size in (10_000, 1_000_000))
+        for size in SIZES
+    ]
+    return Case(
+        (*rows, Row(f"event beside the most {what}, growth", "x", at_most=1.10)),
+        {contender: growing(measure, limit) for contender, measure in CONTENDERS.items()},
+        {"what": curve.split()[-1], "events": 40_000, "most": SIZES[-1]},
+        {"events": 4_000, "most": 10_000},
+        rounds=3,
+    )
 
 
 CASES = [
-    _beside("10,000 idle fds", 10_000, 0, {"events": 20_000}),
-    _beside("1,000,000 pending timers", 0, 1_000_000, None),
+    Case(
+        tuple(
+            Row(f"yield among {size:,} greenlets", "us", curve="greenlets", size=size, brief=size == SIZES[-1])
+            for size in SIZES
+        ),
+        {
+            contender: growing(_rings(ring), partial(too_big, kib_each=RING_KIB[contender]))
+            for contender, ring in RINGS.items()
+        },
+        {"yields": YIELDS, "most": SIZES[-1]},
+        {"yields": 20_000, "most": 1_000},
+        rounds=3,
+    ),
+    _beside("idle fds", "idle fds", too_many_files),
+    _beside("pending timers", "pending timers", partial(too_big, kib_each=1.0)),
 ]

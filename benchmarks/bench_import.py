@@ -64,5 +64,6 @@ CASES = [
         ),
         CONTENDERS,
         {"starts": 5},
+        {"starts": 2},
     ),
 ]

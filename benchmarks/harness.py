@@ -1,140 +1,78 @@
-"""What every benchmark is made of: rows, cases, and the little that contenders share.
+"""What the benchmarks of this directory share: the rows and cases of the installed command, and what only we need.
 
-Receives: functions that time something, one per contender.  Gives: `Case` objects that `run.py` runs and `report.py`
-prints. Rule 1: nothing here imports a peer, nor asyncio, before a contender asks for it: what a process has imported is
-part of what it costs.
-Rule 2: a measuring function times a fixed amount of work and returns a figure in the unit of its row; it neither
-repeats nor averages.  Repeating, in fresh processes and in turns, is the runner's trade.
+`greenlet-hub bench` measures a small part of the table wherever it is installed, so rows, cases, the runner and the
+small workloads live in `greenlet_hub._bench`, and are used from there.  Here is what big workloads ask of a machine.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
-from time import perf_counter
+import resource
+from collections.abc import Callable, Mapping
 from typing import Any
 
-Figures = float | tuple[float, ...]
-Measure = Callable[..., Figures]
-AsyncMeasure = Callable[..., Coroutine[Any, Any, Figures]]
+from greenlet_hub._bench._model import (
+    Case,
+    Figure,
+    Figures,
+    Measure,
+    Result,
+    Row,
+    Stopwatch,
+    cores,
+    microseconds,
+    number,
+    on_asyncio,
+    on_trio,
+    on_uvloop,
+    pin,
+)
+
+__all__ = [
+    "Case", "Figure", "Figures", "Measure", "Result", "Row", "Stopwatch", "cores", "microseconds", "number",
+    "on_asyncio", "on_trio", "on_uvloop", "pin",
+    "SIZES", "allow_files", "available_kib", "growing", "resident_kib", "too_big", "too_many_files",
+]  # fmt: skip
+
+SIZES = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
+"""How many of a thing there are, in the curves of growth."""
+SPARE_FILES = 100
+SHARE = 0.7  # of the memory that is available: what one measurement may take
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    `goals`: contender -> how many times better than it we want to be, at least.  `at_most`: a goal for our own figure.
-    Both are those of the project's performance goals; a row without either is there to be looked at.
-    """
-
-    name: str
-    unit: str
-    higher_is_better: bool = False
-    goals: Mapping[str, float] = field(default_factory=dict)
-    at_most: float | None = None
-
-    def ratio(self, ours: float, peer: float) -> float:
-        """How many times better than the peer we are: 2.0 is twice as fast, or half as large."""
-        better, worse = (ours, peer) if self.higher_is_better else (peer, ours)
-        return better / worse if worse else float("inf")
+def allow_files() -> int:
+    """Raise the limit on open files as far as the system lets us, for what we start too; returns how many it is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
-@dataclass(frozen=True)
-class Case:
-    """One thing to measure: the rows it fills, in order, and a measuring function per contender.
-
-    `args` go to the function; `quick` replaces some of them under --quick, or is None for a case that --quick leaves
-    out. `full`: only with --full.
-    """
-
-    rows: tuple[Row, ...]
-    contenders: Mapping[str, Measure]
-    args: Mapping[str, Any] = field(default_factory=dict)
-    quick: Mapping[str, Any] | None = field(default_factory=dict)
-    full: bool = False
-
-
-def microseconds(seconds: float, times: int) -> float:
-    """The cost of one of `times` operations that took `seconds` together."""
-    return seconds / times * 1e6
-
-
-class Stopwatch:
-    """Times what `parties` do together: from when the last of them begins until the first one ends.
-
-    So neither starting them nor their deaths are timed.  It is off by at most one operation per party at either end.
-    """
-
-    def __init__(self, parties: int) -> None:
-        self._missing = parties
-        self._started = 0.0
-        self.seconds = 0.0
-
-    def begin(self) -> None:
-        """A party is about to do its first operation."""
-        self._missing -= 1
-        if not self._missing:
-            self._started = perf_counter()
-
-    def end(self) -> None:
-        """A party has done its last operation."""
-        if not self.seconds:
-            self.seconds = perf_counter() - self._started
-
-
-def on_asyncio(measure: AsyncMeasure) -> Measure:
-    """The contender that runs a coroutine on asyncio's own loop."""
-
-    def run(**args: Any) -> Figures:
-        import asyncio
-
-        return asyncio.run(measure(**args))
-
-    return run
-
-
-def on_uvloop(measure: AsyncMeasure) -> Measure:
-    """The contender that runs the same coroutine on uvloop."""
-
-    def run(**args: Any) -> Figures:
-        import asyncio
-
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(measure(**args))
-
-    return run
-
-
-def on_trio(measure: AsyncMeasure) -> Measure:
-    """The contender that runs a coroutine function on trio."""
-
-    def run(**args: Any) -> Figures:
-        from functools import partial
-
-        import trio
-
-        figures: Figures = trio.run(partial(measure, **args))
-        return figures
-
-    return run
-
-
-def cores() -> tuple[int, int] | None:
-    """The core for what is measured and the core for what drives it; the same one twice if there is only one."""
-    if not hasattr(os, "sched_getaffinity"):
+def too_many_files(wanted: int) -> str | None:
+    """Why so many open files cannot be had in one process, or None."""
+    most = allow_files()
+    if wanted + SPARE_FILES <= most:
         return None
-    usable = sorted(os.sched_getaffinity(0))
-    return usable[-1], usable[-2 % len(usable)]
+    return f"left out: a process may open {most:,} files here (`ulimit -Hn`)"
 
 
-def pin(core: int | None) -> None:
-    """Keep this process, and what it starts, on one core; without effect where the system cannot."""
-    if core is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
+def too_big(count: int, kib_each: float) -> str | None:
+    """Why the memory of this machine is too small for so many things of that size, or None."""
+    needed, available = count * kib_each, available_kib()
+    if available is None or needed <= SHARE * available:
+        return None
+    return f"left out: takes about {needed / 2**20:.1f} GiB, and {available / 2**20:.1f} are available"
+
+
+def available_kib() -> float | None:
+    """Memory that can be had without swapping (Linux: `MemAvailable`), or None where the system does not say."""
+    try:
+        with open("/proc/meminfo") as meminfo:
+            return next(float(line.split()[1]) for line in meminfo if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
 
 
 def resident_kib(pid: int | None = None) -> float:
@@ -146,6 +84,22 @@ def resident_kib(pid: int | None = None) -> float:
     raise LookupError(f"process {pid or os.getpid()} has no VmRSS: it is ending")
 
 
-def note(text: str) -> None:
-    """Say something on the terminal, beside the table."""
-    print(text, file=sys.stderr, flush=True)
+def growing(measure: Callable[..., Figures], limit: Callable[[int], str | None]) -> Measure:
+    """A contender that gives a figure per size of SIZES; a size for which `limit` has a reason gives that reason.
+
+    `measure` gets the sizes that are left.  What it gives beyond them stands behind all of them.
+    """
+
+    def run(most: int, **args: Any) -> Figures:
+        why: Mapping[int, str] = {
+            size: reason
+            for size in SIZES
+            if (reason := "left out: too large for --quick" if size > most else limit(size)) is not None
+        }
+        sizes = [size for size in SIZES if size not in why]
+        measured = measure(sizes=sizes, **args)
+        figures = list(measured) if isinstance(measured, tuple) else [measured]
+        got = dict(zip(sizes, figures, strict=False))
+        return (*(why[size] if size in why else got[size] for size in SIZES), *figures[len(sizes) :])
+
+    return run

@@ -1,6 +1,7 @@
 """What all servers share: the listening socket, the answer, and the parsing, which is minimal and the same for all.
 
 A request ends with an empty line, has no body, and gets RESPONSE; the connection stays open until the client closes it.
+REQUEST is what clients of ours ask; wrk asks the like.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import socket
 READ_SIZE = 4096
 BACKLOG = 4096
 END = b"\r\n\r\n"
+REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nhello, world!\n"
 
 
