@@ -1,11 +1,13 @@
-"""The members of the workspace, read from their own metadata.
+"""The members of the workspace, read from their own metadata; and how scripts run what builds and tests them.
 
-Gives: one `Member` per directory below packages/, for the scripts beside this one.  Rule: nothing about a package is
-written here; what a script must know of it stands in the package's pyproject.toml and __about__.py.
+Gives: one `Member` per directory below packages/, and `run`, for the scripts beside this one.  Rule: nothing about a
+package is written here; what a script must know of it stands in the package's pyproject.toml and __about__.py.
 """
 
+import os
 import re
 import runpy
+import subprocess
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
+UV = os.environ.get("UV") or os.environ.get("HATCH_UV") or "uv"
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,6 @@ class Member:
     def import_name(self) -> str:
         """The name it is imported by: flat, the distribution's with underscores."""
         return self.name.replace("-", "_")
-
-    @property
-    def source(self) -> Path:
-        """Where its modules are."""
-        return ROOT / "packages" / self.name / "src" / self.import_name
 
     def wheel(self, dist: Path) -> Path:
         """The file that a build of this tree must leave in `dist`, pure and for every Python 3."""
@@ -88,3 +86,9 @@ def _with_their_needs(requirements: Iterable[Requirement], among: dict[str, Memb
             needed.add(name)
             pending.extend(among[name].requirements)
     return needed
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> None:
+    """Run to the end, outside of the environment that we are in; raises CalledProcessError if it fails."""
+    inherited = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    subprocess.run(command, check=True, cwd=cwd, env=inherited)
