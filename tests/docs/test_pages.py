@@ -51,6 +51,8 @@ def test_each_test_that_a_page_names_exists(page: str) -> None:
         "greenlet_hub",
         "hub_loop.testing",
         "hub_loop.testing.conformance",
+        "hub_core.testing",
+        "hub_resolver.testing",
     ],
 )
 def test_each_public_name_is_on_its_packages_page(package: str) -> None:
@@ -58,6 +60,20 @@ def test_each_public_name_is_on_its_packages_page(package: str) -> None:
     names = set(importlib.import_module(package).__all__) - {"__version__"}
     missing = {name for name in names if not re.search(rf"(?<![\w.]){name}\b", page)}
     assert not missing
+
+
+def test_the_blocks_of_each_readme_are_run() -> None:
+    with_blocks = [path for path in ROOT.glob("packages/*/README.md") if "```python" in path.read_text()]
+    assert with_blocks
+    for where in ("pyproject.toml", ".ci/run"):
+        (command,) = re.findall(r"docs README\.md [^}\n;]*", (ROOT / where).read_text())
+        assert {*with_blocks} <= {path for pattern in command.split() for path in ROOT.glob(pattern)}
+
+
+def test_what_the_readme_has_hatch_do_is_found_on_a_fresh_clone() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert ".venv/bin/hatch run greenlet-hub doctor" in text
+    assert not re.findall(r"(?<!\.venv/bin/)\bhatch (?:run|test)\b.*", text)
 
 
 def test_the_readme_has_each_package_with_its_version() -> None:
