@@ -25,6 +25,13 @@ def test_to_look_for_watchers_disturbs_no_thread_that_makes_a_tuple(unfinished: 
     assert another.most_held_during(lambda: Leftovers().found()) == 1
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there stays there: no need to wait for its end."""
+    monkeypatch.setattr(_leftovers, "PATIENCE", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_an_open_fd_is_told_with_its_file_until_it_is_closed() -> None:
     before = Leftovers()
     fd = os.open(os.devnull, os.O_RDONLY)
@@ -36,6 +43,7 @@ def test_an_open_fd_is_told_with_its_file_until_it_is_closed() -> None:
     assert before.found() == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_an_fd_without_a_name_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Leftovers()
     fd = os.open(os.devnull, os.O_RDONLY)
@@ -63,6 +71,46 @@ def test_a_file_that_nobody_can_reach_is_closed_first() -> None:
         assert before.found() == []
     finally:
         gc.enable()
+
+
+def test_what_a_thread_has_stored_may_go_after_the_thread_is_counted_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It goes while the look at fds goes on, and not before: the look itself lets it.
+    stored, ending, go = threading.local(), threading.Event(), threading.Event()
+
+    class Holder:
+        def __init__(self) -> None:
+            self.fd = os.open(os.devnull, os.O_RDONLY)
+
+        def __del__(self) -> None:
+            ending.set()
+            go.wait(30)
+            os.close(self.fd)
+
+    def run() -> None:
+        stored.holder = Holder()
+
+    before, looks = Leftovers(), list[set[int]]()
+    thread = threading.Thread(target=run)
+    thread.start()
+    ending.wait(30)
+    assert thread not in threading.enumerate()
+    assert before._new_threads() == []
+
+    def look() -> set[int]:
+        looks.append(open_fds())
+        if len(looks) > 1:
+            go.set()
+        return looks[-1]
+
+    open_fds = _leftovers.open_fds
+    monkeypatch.setattr(_leftovers, "open_fds", look)
+    monkeypatch.setattr(_leftovers, "PATIENCE", 30.0)
+    try:
+        assert before.found() == []
+        assert len(looks) > 2
+    finally:
+        go.set()
+        thread.join()
 
 
 def test_a_thread_that_runs_is_told_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +223,9 @@ SUITE = """
 import gc, os
 import pytest
 from hub_loop import Loop
+from hub_loop.testing import _leftovers
 
+_leftovers.PATIENCE = 0.01
 kept = []
 watched = []
 

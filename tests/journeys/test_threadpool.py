@@ -322,16 +322,20 @@ def test_a_job_whose_call_has_been_made_can_be_ended_without_a_turn_of_the_loop(
 
 def test_a_job_has_a_hub_of_its_own_which_ends_with_its_thread(hub: Hub) -> None:
     hubs: list[Hub] = []
+    workers: list[threading.Thread] = []  # one that ends is not listed any more when its hub is ended
 
     def work() -> tuple[bool, int]:
         hubs.append(get_hub())
+        workers.append(threading.current_thread())
         sleep(0.001)
         return get_hub() is not hub, get_hub().threadpool.apply(int, ("7",))
 
     assert hub.threadpool.apply(work) == (True, 7)
     assert hub.threadpool.apply(work) == (True, 7)
     hub.threadpool.kill()
-    join_workers()
+    for worker in workers:
+        worker.join(10)
+        assert not worker.is_alive(), worker
     assert [made.loop for made in hubs] == [None] * len(hubs)
     hubs.clear()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,9 @@ def in_a_block() -> None:
         implicit()
 
 
-def run(body: object, times: int) -> None:
+def run(body: Callable[[], None], times: int) -> None:
     for _ in range(times):
-        thread = threading.Thread(target=body)  # type: ignore[arg-type] # one of those above
+        thread = threading.Thread(target=body)
         thread.start()
         thread.join()
 
@@ -62,7 +63,7 @@ def resident() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("body", [implicit, with_one_parked, in_a_block])
-def test_hubs_of_threads_leave_nothing(body: object) -> None:
+def test_hubs_of_threads_leave_nothing(body: Callable[[], None]) -> None:
     run(body, WARM_UP)
     fds, parked, objects, memory = len(os.listdir("/proc/self/fd")), greenlets(), len(gc.get_objects()), resident()
     run(body, HUBS)

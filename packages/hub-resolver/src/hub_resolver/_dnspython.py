@@ -219,14 +219,14 @@ class _Task:
         self,
         loop: ILoopCore,
         question: Question,
-        make: Callable[[], Coroutine[_Wait, bool, Answer]],
+        make: Callable[[], Coroutine[_Wait, bool | None, Answer]],
         done: Callable[[Answer], object],
         tasks: set[_Task],
     ) -> None:
         self._loop = loop
         self._question = question
         self._make = make
-        self._coroutine: Coroutine[_Wait, bool, Answer] | None = None
+        self._coroutine: Coroutine[_Wait, bool | None, Answer] | None = None
         self._done = done
         self._tasks = tasks
         self._answer: Answer | None = None
@@ -257,7 +257,7 @@ class _Task:
         try:
             if self._coroutine is None:
                 self._coroutine = self._make()
-            self._arm(self._coroutine.send(in_time))  # type: ignore[arg-type]  # None starts it
+            self._arm(self._coroutine.send(in_time))  # None starts it
         except StopIteration as end:
             self._answer = end.value
         except Exception as error:

@@ -74,7 +74,8 @@ class Call(Generic[T]):
 
     def _make(self) -> None:
         future = self.future
-        value, error = None, None
+        value: Any = None  # only where the function returned it
+        error: BaseException | None = None
         try:
             if not future.set_running_or_notify_cancel():
                 return
@@ -92,7 +93,7 @@ class Call(Generic[T]):
             if error is not None:
                 future.set_exception(error)
             else:
-                future.set_result(value)  # type: ignore[arg-type]  # None only where the function returned it
+                future.set_result(value)
         finally:
             del future, value, error, self  # a traceback holds this frame
 

@@ -197,7 +197,7 @@ def _conclude(future: concurrent.futures.Future[T]) -> None:
     """
     assert isinstance(future, Future)
     if not future._ended:
-        base: concurrent.futures.Future[T] = super(Future, future)  # type: ignore[assignment]  # mypy has no type for it
+        base: Any = super(Future, future)  # mypy has no type for it
         revoked = base.cancelled()
         if not revoked:
             future._error = base.exception()

@@ -22,9 +22,16 @@ from hub_loop._signals import shared_fds
 from hub_loop._watcher import Watcher
 from hub_loop.testing._fake import active_watchers
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _FDS = Path("/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd")
 PATIENCE = 2.0
-"""Seconds for threads that are just ending: one that was told to end, or was joined, is there for a moment more."""
+"""Seconds for threads that are just ending: one that was told to end, or was joined, is there for a moment more.
+
+And for fds: CPython drops what a thread has stored, a loop perhaps, when nobody lists or counts the thread any more.
+"""
 
 
 class Leftovers:
@@ -42,29 +49,32 @@ class Leftovers:
     def found(self) -> list[str]:
         """Return what has come and not gone, each in a few words: active watchers, threads, fds.
 
-        Threads that are there are given `PATIENCE` seconds to end.
+        Threads and fds that are there are given `PATIENCE` seconds to go.
         """
         left = [f"active watcher {watcher!r}" for watcher in _active() if id(watcher) not in self._watchers]
-        left += self._new_threads()
+        until = time.monotonic() + PATIENCE
+        left += _in_time(until, self._new_threads)
         if self._new_fds():
             gc.collect()  # a file that nobody can reach any more is no leak
-            left += [f"fd {fd} -> {_target(fd)}" for fd in sorted(self._new_fds())]
+            left += _in_time(until, self._new_fds)
         return left
 
-    def _new_fds(self) -> set[int]:
+    def _new_fds(self) -> list[str]:
         # A loop that was there before may open the door in this test.  One that is left behind has fds of its own.
-        return open_fds() - self._fds - shared_fds()
+        new = open_fds() - self._fds - shared_fds()
+        return [f"fd {fd} -> {_target(fd)}" for fd in sorted(new)]
 
     def _new_threads(self) -> list[str]:
-        until = time.monotonic() + PATIENCE
-        while True:
-            known = [f"thread {thread!r}" for thread in threading.enumerate() if thread not in self._threads]
-            others = _thread._count() - self._count
-            if not known and others <= 0:
-                return []
-            if time.monotonic() > until:
-                return known or [f"{others} threads that `threading` does not know"]
-            time.sleep(0.001)
+        known = [f"thread {thread!r}" for thread in threading.enumerate() if thread not in self._threads]
+        others = _thread._count() - self._count
+        return known or ([f"{others} threads that `threading` does not know"] if others > 0 else [])
+
+
+def _in_time(until: float, look: Callable[[], list[str]]) -> list[str]:
+    """What is still there at that time, or nothing as soon as there is nothing."""
+    while (left := look()) and time.monotonic() < until:
+        time.sleep(0.001)
+    return left
 
 
 def open_fds() -> set[int]:

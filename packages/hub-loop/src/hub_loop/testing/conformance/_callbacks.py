@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -183,10 +184,11 @@ class Callbacks(LoopKit):
         assert loop.activecnt == 0
 
     def test_what_is_not_callable_is_refused_at_the_call(self, loop: ILoopCore) -> None:
-        with pytest.raises(TypeError):
-            loop.run_callback("text")  # type: ignore[arg-type]  # what a program without types might do
-        with pytest.raises(TypeError):
-            loop.run_callback_threadsafe(None)  # type: ignore[arg-type]  # as above
+        for untyped in list[Any](["text", None]):
+            with pytest.raises(TypeError):
+                loop.run_callback(untyped)
+            with pytest.raises(TypeError):
+                loop.run_callback_threadsafe(untyped)
         assert loop.pendingcnt == 0
 
     # -- a batch has an end -----------------------------------------------------------------------------------------

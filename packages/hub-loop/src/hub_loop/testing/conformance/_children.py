@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -98,8 +99,8 @@ class Children(LoopKit):
             for number, child in enumerate(children):
                 watcher = stack.enter_context(child_loop.child(child.pid))
 
-                def note(number: int = number, watcher: object = watcher) -> None:
-                    seen[number] = os.waitstatus_to_exitcode(watcher.rstatus)  # type: ignore[attr-defined]  # a child's
+                def note(number: int = number, watcher: Any = watcher) -> None:
+                    seen[number] = os.waitstatus_to_exitcode(watcher.rstatus)
 
                 watcher.start(note)
             for number, child in reversed(list(enumerate(children))):

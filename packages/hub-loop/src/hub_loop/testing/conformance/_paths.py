@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,5 +131,6 @@ class Paths(LoopKit):
             assert watcher.interval == 7.5
 
     def test_a_path_must_be_a_path(self, stat_loop: ILoop) -> None:
+        untyped: Any = None
         with pytest.raises(TypeError):
-            stat_loop.stat(None)  # type: ignore[arg-type]  # what a program without types might do
+            stat_loop.stat(untyped)

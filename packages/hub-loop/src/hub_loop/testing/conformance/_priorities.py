@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -183,7 +184,8 @@ class Priorities(LoopKit):
             watcher.priority = 0
 
     def test_a_priority_must_be_a_whole_number(self, any_kind: Kind) -> None:
+        untyped: Any = "high"
         with any_kind.make() as watcher:
             with pytest.raises(TypeError):
-                watcher.priority = "high"  # type: ignore[assignment]  # what a program without types might do
+                watcher.priority = untyped
             assert watcher.priority == 0

@@ -7,6 +7,7 @@ wants, and none relies on a bit that nobody asked for.
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import Any
 
 import pytest
@@ -295,15 +296,12 @@ class Registrations(LoopKit):
         wires = [make_wire(), make_wire()]
         told: list[int] = []
 
-        def notify(number: int) -> None:
+        def notify(number: int, events: int) -> None:
             told.append(number)
             if len(told) == 1:
                 raise KeyboardInterrupt
 
-        owners = [
-            loop.register(wire.fd, lambda events, number=number: notify(number))  # type: ignore[misc] # bound early
-            for number, wire in enumerate(wires)
-        ]
+        owners = [loop.register(wire.fd, partial(notify, number)) for number, wire in enumerate(wires)]
         turn(loop)
         for owner, wire in zip(owners, wires, strict=True):
             owner.clear(READ)
