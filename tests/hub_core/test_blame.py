@@ -163,6 +163,20 @@ def test_one_that_runs_in_a_carrier_is_blamed_under_the_name_that_it_had(hub: Hu
     assert len(set(names)) == 3
 
 
+def test_one_that_raised_in_the_main_greenlet_and_went_on_is_blamed_for_what_it_dies_of(
+    hub: Hub, blamed: list[Any]
+) -> None:
+    def body() -> None:
+        hub.handle_system_error(Failure, Failure("for the main greenlet"))
+        fail()
+
+    dying = spawn_raw(body)
+    with pytest.raises(Failure, match="for the main greenlet"):
+        sleep(60)
+    hub.join()
+    assert blamed == [dying]
+
+
 def test_after_a_chain_of_handoffs_the_last_is_blamed(hub: Hub, blamed: list[Any]) -> None:
     def body(number: int) -> None:
         sleep(0)

@@ -159,6 +159,24 @@ def test_what_is_thrown_into_them_is_without_effect(parked: Parked, kin: Kin) ->
     kin.run(check)
 
 
+def test_what_is_thrown_into_one_below_the_one_that_forked_does_not_wake_that(hub: Hub, kin: Kin) -> None:
+    below = greenlet(hub.waiter().get)
+    hub.loop.run_callback(getcurrent().switch)
+    below.switch()
+    assert below.parent is getcurrent()
+
+    def check() -> None:
+        kill(below)
+        sleep(0.001)  # who is woken by a stranger gets an InvalidSwitchError
+        assert left_behind(below)
+        assert not below.dead
+
+    kin.run(check)
+    kill(below)
+    sleep(0)
+    assert below.dead
+
+
 def test_the_end_of_the_hub_in_the_child_ends_its_own_greenlets_and_not_the_parents(parked: Parked, kin: Kin) -> None:
     def check() -> None:
         own = spawn_raw(parked.live, "own", parked.hub.waiter().get)

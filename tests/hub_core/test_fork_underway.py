@@ -1,14 +1,11 @@
-"""What is under way at a fork is the parent's: starts and wake-ups, and last references to those who stay behind.
+"""What is under way at a fork is the parent's: starts and wake-ups.
 
 Outcomes that nobody takes in the child are kept there for whoever waits next.
 """
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any, cast
-
-from greenlet import getcurrent
 
 from hub_core import Hub, sleep, spawn_raw
 
@@ -16,71 +13,6 @@ if TYPE_CHECKING:
     from tests.conftest import Kin
 
     from hub_core import Waiter
-
-
-def test_one_that_is_dropped_in_the_child_is_kept_and_not_unwound(hub: Hub, kin: Kin) -> None:
-    said: list[str] = []
-
-    def live(waiter: Waiter) -> None:
-        try:
-            waiter.get()
-        finally:
-            said.append("unwound")
-
-    waiter = hub.waiter()
-    spawn_raw(live, waiter)
-    other = hub.waiter()
-    spawn_raw(live, other)
-    sleep(0)
-
-    def check() -> None:
-        nonlocal waiter
-        before = getcurrent()
-        waiter.greenlet = None  # the last reference
-        del waiter
-        other.switch()
-        sleep(0)
-        gc.collect()
-        assert said == []
-        assert getcurrent() is before
-        sleep(0.001)
-
-    kin.run(check)
-    waiter.switch()
-    other.switch()
-    sleep(0)
-    assert said == ["unwound"] * 2
-
-
-def test_one_that_is_dropped_by_a_callback_or_a_greenlet_lets_them_go_on(hub: Hub, kin: Kin) -> None:
-    said: list[str] = []
-    waiters = [hub.waiter() for _ in range(2)]
-
-    def live(waiter: Waiter) -> None:
-        try:
-            waiter.get()
-        finally:
-            said.append("unwound")
-
-    for waiter in waiters:
-        spawn_raw(live, waiter)
-    sleep(0)
-
-    def drop(waiter: Waiter) -> None:
-        waiter.greenlet = None
-        said.append("dropped")
-
-    def check() -> None:
-        spawn_raw(drop, waiters[0])
-        hub.loop.run_callback(drop, waiters[1])
-        sleep(0)
-        sleep(0.001)
-        assert said == ["dropped", "dropped"]
-
-    kin.run(check)
-    for waiter in waiters:
-        waiter.switch()
-    sleep(0)
 
 
 def test_spawned_and_not_yet_started_is_the_parents_too(hub: Hub, kin: Kin) -> None:

@@ -15,8 +15,7 @@ What a signal handler raises may end it at any moment; then it is called again.
 Rule 2: what a greenlet left behind waits with, watchers and registrations, is taken out of the loop at the loop's first
 use in the child, so that it neither keeps the loop running nor wakes anybody.  What a user has started goes on.
 The same is done, by `let_go`, for greenlets that a destroyed hub has let go, if its loop lives on.
-Rule 3: a greenlet left behind whose last reference goes is kept (greenlet would throw GreenletExit into it).
-Rule 4: the main greenlet stays behind like any other, but gets what is thrown into it: somebody must end the process.
+Rule 3: the main greenlet stays behind like any other, but gets what is thrown into it: somebody must end the process.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from hub_core._ready import Lane
 
 _kept: list[object] = []
-"""Greenlets of the parent that nobody else holds any more."""
+"""What was ready or new in the parent.  To free it inside `os.fork()` would call destructors of users there."""
 keep = _kept.append
 _WAITS = (Waiter, Side)  # what a greenlet of ours parks in
 

@@ -190,21 +190,15 @@ class Hub(Lanes):
 
         Only the main greenlet gets what is thrown: LoopExit, SystemExit and the like, by which a process ends.
         """
-        self._fork.keep(current)
+        if thrown and current.parent is None:
+            return
         while True:
-            if thrown and current.parent is None:
-                return
-            # Thrown into by the end of its last reference, it has whoever dropped that as parent for now.
-            back: greenlet = (current.parent if thrown else None) or self
-            if back is self:
-                self._lane.running = None
-            thrown = False
+            self._lane.running = None
             try:
-                _switch(back)
+                _switch(self)
             except BaseException:
                 if current.parent is None:
                     raise
-                thrown = True
 
     def switch(self, *args: Any, **kwargs: Any) -> Any:
         """Park the current greenlet until somebody switches to it, and return what they pass.
