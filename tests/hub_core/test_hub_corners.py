@@ -299,6 +299,7 @@ def test_a_greenlet_that_its_destroyed_hub_has_let_go_yields_on_the_threads_next
     parked.throw()
     second.join()
     assert ran == ["second", second]
+    assert not first._ready  # it stood there for a moment
     second.destroy(destroy_loop=True)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
+import operator
 import signal
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +15,7 @@ from greenlet import getcurrent
 
 from hub_api import LoopExit
 from hub_core import Hub, Waiter, sleep, spawn_raw
+from hub_loop import Loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +50,28 @@ def test_an_interrupt_in_the_poll_surfaces_in_main_and_the_sleepers_sleep_on(
     assert "KeyboardInterrupt" in reports.take()
     assert clocked_hub.join()
     assert order == ["slept"]
+
+
+class Struck(Hub):
+    """Its greenlet is interrupted as its function is entered for the first time: until then, all is C."""
+
+    blows: list[Callable[[], None]]
+
+    def begin(self) -> Callable[[], object]:
+        steps = [*self.blows, Hub.run.fget(self)]
+        self.blows.clear()
+        return partial(list, map(operator.call, steps))
+
+    run: Any = property(begin)
+
+
+def test_an_interrupt_just_as_the_hub_starts_surfaces_in_main_and_the_hub_lives() -> None:
+    with Struck(Loop(default=False)) as hub:
+        hub.blows = [_thread.interrupt_main]
+        with pytest.raises(KeyboardInterrupt):
+            sleep(60)
+        assert not hub.dead
+        sleep(0.001)
 
 
 def test_interrupts_at_arbitrary_moments_lose_no_greenlet(hub: Hub, reports: Reports) -> None:

@@ -35,7 +35,7 @@ from hub_core._waiter import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Any
 
@@ -73,8 +73,7 @@ class Hub(Lanes):
         from hub_core import _fork, _storage  # here, and not with this module: they bring weakref and threading
 
         self._fork = _fork
-        self._carrying: RawGreenlet | None = None
-        self._may_carry = True
+        self._carrying: Any = None  # a carrier
         _storage.local.watch(self)
         _fork.listen(self)
         if threshold is not None:
@@ -122,7 +121,6 @@ class Hub(Lanes):
             _switch(self)
         except BaseException:  # thrown into, perhaps by a stranger or by the end of a greenlet below this one
             self._resumed_oddly(current, lane, reason, thrown=True)
-            self._lane.running = current if self.loop is not None else None
             raise
         if lane.running is not current:
             self._resumed_oddly(current, lane, reason)
@@ -172,7 +170,6 @@ class Hub(Lanes):
     def _yield_failed(self, current: greenlet, lane: Lane) -> None:
         """Thrown into: see `park`."""
         self._resumed_oddly(current, lane, None, thrown=True)
-        self._lane.running = current if self.loop is not None else None
         self.forget_ready(current)
 
     def _resumed_oddly(self, current: greenlet, lane: Lane, reason: object, thrown: bool = False) -> None:
@@ -183,7 +180,7 @@ class Hub(Lanes):
             self._stay_behind(current, thrown)
         if not thrown and self._lane.running is not current:
             self.forget_ready(current)
-            self._lane.running = current if self.loop is not None else None
+        self._lane.running = current if self.loop is not None else None
 
     def _stay_behind(self, current: greenlet, thrown: bool) -> None:
         """The current greenlet is the parent's: it never goes on in this process, and nothing of it is unwound.
@@ -220,7 +217,6 @@ class Hub(Lanes):
             value = _switch(self)
         except BaseException:
             self._resumed_oddly(current, lane, None, thrown=True)
-            self._lane.running = current if self.loop is not None else None
             raise
         if lane is not self._lane:
             self._resumed_oddly(current, lane, None)
@@ -229,15 +225,25 @@ class Hub(Lanes):
 
     # -- running ----------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Run the loop; called when the hub is first switched to, not by users.
+    def _begin(self) -> Callable[[], None]:
+        """Run the loop; asked for and called by greenlet when the hub is first switched to, not by users.
 
-        When nothing is left that could wake anybody, LoopExit is raised in the parent (the main greenlet); the hub
-        stays usable.
+        When nothing is left that could wake anybody, LoopExit is raised in the parent; the hub stays usable.
         """
-        if getcurrent() is not self:
-            raise AssertionError("Do not call Hub.run() directly: it is the hub's body; use join() or what parks")
+        from functools import partial  # here, and not with this module: it brings collections
+
+        body = self._live()
+        next(body)
+        return partial(next, body, None)
+
+    run: Any = property(_begin)
+
+    def _live(self) -> Iterator[None]:
+        """A generator, for it starts within its `try`: a function that an interrupt strikes as it starts has ended."""
         try:
+            yield
+            if getcurrent() is not self:
+                raise AssertionError("Do not call Hub.run() directly: it is the hub's body; use join() or what parks")
             while True:
                 try:
                     while True:
@@ -247,9 +253,11 @@ class Hub(Lanes):
                     raise
                 except BaseException as error:
                     self._loop_failed(error)
-        except HubDestroyed:
+        except (HubDestroyed, GeneratorExit):  # the latter if it is thrown into and had never run
             return
-        except BaseException as error:  # the jump back of a loop is a point where an interrupt may arise, too
+        except BaseException as error:  # at the start, or the jump back of a loop: there may interrupts arise, too
+            if getcurrent() is not self:
+                raise
             self._loop_failed(error)
             self.run()
 
@@ -346,13 +354,12 @@ class Hub(Lanes):
 
     def _carrier_loop(self) -> None:
         """The body of a carrier."""
-        me = getcurrent()
-        carrier: Any = me
+        me: Any = getcurrent()
         while True:
             spawned, function, args, kwargs, context = self._load
             self._load = None
-            carrier.spawn_code = spawned.spawn_code
-            carrier.spawn_lasti = spawned.spawn_lasti
+            me.spawn_code = spawned.spawn_code
+            me.spawn_lasti = spawned.spawn_lasti
             spawned = None
             if context is not None:
                 me.gr_context = context
@@ -362,7 +369,7 @@ class Hub(Lanes):
                 function(*args, **kwargs)
             finally:
                 function = args = kwargs = None  # a traceback keeps this frame
-            if self._carrying is not me or getrefcount(me) != holders or not self._carriers.untouched(me, self):
+            if me is not self._carrying or getrefcount(me) != holders or not self._carriers.untouched(me, self):
                 return
             if me.gr_context is not None:
                 me.gr_context = None
