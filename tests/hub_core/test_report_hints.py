@@ -274,6 +274,13 @@ def worker(job):
 
 def apply(waiter):
     waiter.get()
+
+class Pool:
+    def __len__(self):
+        return 2
+
+    def kill(self):
+        pass
 """
 
 
@@ -281,7 +288,6 @@ def test_a_pool_used_from_inside_the_pool_is_named(hub: Hub) -> None:
     # A stand-in for the pool, since hub-core's tests do without it: what counts is whose code stands on the stacks.
     pool: dict[str, Any] = {"__name__": "hub_threadpool._stand_in"}
     exec(POOL, pool)
-    waiter = Waiter()
     done = threading.Event()
     begun: list[bool] = []
 
@@ -294,16 +300,20 @@ def test_a_pool_used_from_inside_the_pool_is_named(hub: Hub) -> None:
     threads = [threading.Thread(target=pool["worker"], args=[each]) for each in (job, idle.acquire)]
     for thread in threads:
         thread.start()
-    it = spawn_raw(pool["apply"], waiter)
+    its = [spawn_raw(pool["apply"], Waiter()) for _ in range(2)]
     while not begun or "pool-in-pool" not in keys(hub.report()):
         sleep(0.001)
     (hint,) = hub.report().hints
     assert "while 1 of its jobs wait" in hint.text
     assert f"{__file__}:{job.__code__.co_firstlineno + 2}" in hint.text
-    assert len(hint.greenlets) == 1
+    assert len(hint.greenlets) == 2
+    end(its.pop())
+    assert hub.report().hints == (), "it may be that job which the last one waits for"
+    hub.threadpool = pool["Pool"]()
+    assert keys(hub.report()) == ["pool-in-pool"], "nobody waits for that job, so it is another"
     done.set()
     idle.release()
     for thread in threads:
         thread.join()
     assert hub.report().hints == ()
-    end(it)
+    end(*its)

@@ -44,14 +44,31 @@ def test_a_pool_used_from_inside_the_pool_is_named_with_the_line_of_the_job(hub:
         inner_done.wait(30)
 
     outer = spawn_raw(hub.threadpool.apply, outer_job)
-    while not running.is_set() or "pool-in-pool" not in hints(hub.report()):
+    while not running.is_set() or "pool-in-pool" not in hints(report := hub.report()):
         sleep(0.001)
-    report = hub.report()
     (hint,) = report.hints
     assert f"{__file__}:{outer_job.__code__.co_firstlineno + 3}" in hint.text
     assert {report[number].name for number in hint.greenlets} >= {ask.__qualname__}
     inner_done.set()
     while not outer.dead or hub.report().greenlets:
+        sleep(0.001)
+
+
+def test_a_job_that_waits_for_something_else_gets_no_hint(hub: Hub) -> None:
+    begun, done = threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        done.wait(30)
+
+    waits = spawn_raw(hub.threadpool.apply, job)
+    while not begun.is_set():
+        sleep(0.001)
+    for _ in range(10):
+        assert hints(hub.report()) == []
+        sleep(0.001)
+    done.set()
+    while not waits.dead:
         sleep(0.001)
 
 

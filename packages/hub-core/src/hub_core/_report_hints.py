@@ -9,7 +9,7 @@ Receives: sightings, the loop's handles, and the stacks of threads.  Gives: `Hin
 | `dead-owner` | the greenlet that would have to release a thing has ended |
 | `native-lock` | the thread stands in a lock of `threading`: that blocks all its greenlets, and perhaps who holds it |
 | `unref` | only watchers with `ref=False` are left, and they do not keep the loop running |
-| `pool-in-pool` | a job of the thread pool waits, while greenlets wait for the pool |
+| `pool-in-pool` | a job of the thread pool waits, while greenlets wait for jobs that have not begun |
 
 Rule: a hint is one possible cause.  It says what was seen, and what to do.
 """
@@ -206,15 +206,18 @@ def _pool_in_pool(hub: Hub, sightings: list[Sighting]) -> Iterator[Hint]:
     ]
     if not waiting:
         return
-    jobs = []
+    jobs, running = [], 0
     for thread, frame in sys._current_frames().items():
         stack = stack_from(frame)
         if thread == hub.thread_ident or not any(map(_is_pool, stack)):
             continue
         job = [one for one in stack if not is_family(one) and _module(one) not in _BLOCKING_MODULES]
-        if job and _called_by_job(stack) and _lock_at(stack[0]) is not None:
-            jobs.append(f"{job[0].f_code.co_filename}:{job[0].f_lineno}")
-    if jobs:
+        if job and _called_by_job(stack):
+            running += 1
+            if _lock_at(stack[0]) is not None:
+                jobs.append(f"{job[0].f_code.co_filename}:{job[0].f_lineno}")
+    # Else each waits for a job that runs: one that waits for something else, perhaps, as jobs may.
+    if jobs and max(len(waiting), _jobs_of(hub._threadpool)) > running:
         yield Hint(
             "pool-in-pool",
             f"{_names(waiting)} wait for the thread pool, while {len(jobs)} of its jobs wait themselves ({jobs[0]}): a "
@@ -222,6 +225,11 @@ def _pool_in_pool(hub: Hub, sightings: list[Sighting]) -> Iterator[Hint]:
             "their own, or a larger one",
             _numbers(waiting),
         )
+
+
+def _jobs_of(pool: Any) -> int:
+    """How many jobs have not ended, begun or not; of another pool than the family's 0, for no code of it shall run here."""
+    return len(pool) if type(pool).__module__.partition(".")[0] == _POOL else 0
 
 
 def _is_pool(frame: FrameType) -> bool:
