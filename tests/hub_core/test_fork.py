@@ -223,7 +223,8 @@ def check(outcome: object) -> None:
     assert outcome == "LoopExit"
 
 
-def test_sys_exit_in_the_greenlet_that_forked_ends_the_child(hub: Hub, kin: Kin) -> None:
+@pytest.mark.parametrize("waits", ["in a waiter", "by yields"])
+def test_sys_exit_in_the_greenlet_that_forked_ends_the_child(hub: Hub, kin: Kin, waits: str) -> None:
     waiter = hub.waiter()
 
     def fork() -> None:
@@ -234,6 +235,8 @@ def test_sys_exit_in_the_greenlet_that_forked_ends_the_child(hub: Hub, kin: Kin)
     spawn_raw(fork)
     outcome: Any = None
     try:
+        while waits == "by yields" and not waiter.ready():
+            sleep(0)
         outcome = waiter.get()
     except SystemExit as error:
         outcome = error.code

@@ -228,7 +228,7 @@ def _pool_in_pool(hub: Hub, sightings: list[Sighting]) -> Iterator[Hint]:
 
 
 def _jobs_of(pool: Any) -> int:
-    """How many jobs have not ended, begun or not; of another pool than the family's 0, for no code of it shall run here."""
+    """How many jobs have not ended, begun or not; 0 for another pool than ours, for no code of it shall run here."""
     return len(pool) if type(pool).__module__.partition(".")[0] == _POOL else 0
 
 
