@@ -13,6 +13,8 @@ from hub_core._ready import MOST, SLICE, WIDEST, Budget
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.hub_core.conftest import Elsewhere
+
     from hub_loop.testing import FakePoller, ManualClock
 
 
@@ -166,8 +168,10 @@ def test_what_the_last_new_one_of_a_round_leaves_of_the_stride_is_spent_before_t
     assert at_poll[1] == WIDEST - 1, "all of the first stride, and no other"
 
 
-@pytest.mark.parametrize("leave", [1, 2])
-def test_one_that_was_watched_and_has_left_the_lane_otherwise_is_never_measured(clocked_hub: Hub, leave: int) -> None:
+@pytest.mark.parametrize(("stay", "leave"), [(0, 1), (0, 2), (1, 2)])
+def test_one_that_was_watched_and_has_left_the_lane_otherwise_is_never_measured(
+    clocked_hub: Hub, stay: int, leave: int
+) -> None:
     def first() -> None:
         clocked_hub.park()
         for other in others:  # the last of them is watched
@@ -184,13 +188,34 @@ def test_one_that_was_watched_and_has_left_the_lane_otherwise_is_never_measured(
             clocked_hub.make_ready(sleeper)
 
     parked, others = spawn_raw(first), [spawn_raw(clocked_hub.park) for _ in range(leave)]
+    stayers = [spawn_raw(clocked_hub.park) for _ in range(stay)]
     sleep(0.001)
-    measured = clocked_hub.counters.snapshot().ready_delay
+    before = clocked_hub.counters.snapshot()
     with clocked_hub.loop.timer(1.0) as timer:
-        timer.start(wake, [parked, *others])
+        timer.start(wake, [*stayers, parked, *others])
         clocked_hub.join()
     assert all(other.dead for other in others)
-    assert clocked_hub.counters.snapshot().ready_delay == measured
+    counted = clocked_hub.counters.snapshot() - before
+    assert counted.ready_delay.samples == 0
+    assert counted.switches == stay + 1 + 1 + 2 * WIDEST + leave, (
+        "what was kept back for the one that was watched is not used"
+    )
+
+
+def test_another_thread_is_told_of_the_handoffs_of_all_turns_before(clocked_hub: Hub, elsewhere: Elsewhere) -> None:
+    def member() -> None:
+        for _ in range(10):
+            sleep(0)
+
+    for _ in range(3):
+        spawn_raw(member)
+    clocked_hub.join()
+    here = clocked_hub.counters.snapshot()
+    assert here.handoffs
+    spawn_raw(int)  # another turn
+    clocked_hub.join()
+    there = elsewhere(clocked_hub.counters.snapshot)
+    assert (there.handoffs, there.switches) == (here.handoffs, here.switches + 1)
 
 
 # -- lanes ------------------------------------------------------------------------------------------------------------
