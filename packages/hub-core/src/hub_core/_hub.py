@@ -226,7 +226,7 @@ class Hub(Lanes):
     # -- running ----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Callable[[], None]:
-        """Run the loop; asked for and called by greenlet when the hub is first switched to, not by users.
+        """What greenlet calls when the hub is first switched to: it runs the loop.  AssertionError for all others.
 
         When nothing is left that could wake anybody, LoopExit is raised in the parent; the hub stays usable.
         """
