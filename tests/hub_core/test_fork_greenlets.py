@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from tests.conftest import Kin
 
 
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
 def yield_for_long() -> None:
     for _ in range(10**6):
         sleep(0)
@@ -175,6 +179,70 @@ def test_what_is_thrown_into_one_below_the_one_that_forked_does_not_wake_that(hu
     kill(below)
     sleep(0)
     assert below.dead
+
+
+@pytest.mark.parametrize("by", ["a kill", "a stranger"])
+def test_one_of_a_hub_that_was_destroyed_in_the_child_disturbs_nobody_on_the_next(hub: Hub, kin: Kin, by: str) -> None:
+    left = spawn_raw(hub.waiter().get)
+    sleep(0)
+
+    def check() -> None:
+        hub.destroy(destroy_loop=True)
+        with Hub(Loop(default=False)) as following:
+            if by == "a kill":
+                kill(left)
+            else:
+                following.loop.run_callback(left.throw)
+            sleep(0.001)
+            sleep(0.001)
+            assert not left.dead
+
+    kin.run(check)
+    kill(left)
+    sleep(0)
+
+
+def test_one_that_stands_aside_for_an_interrupt_stays_behind_too(hub: Hub, kin: Kin) -> None:
+    said: list[str] = []
+
+    def run() -> None:
+        try:
+            hub.handle_system_error(Interrupt, Interrupt())
+        finally:
+            said.append("goes on")
+
+    aside = spawn_raw(run)
+    with pytest.raises(Interrupt):
+        sleep(60)
+
+    def check() -> None:
+        sleep(0)
+        kill(aside)
+        sleep(0.001)
+        assert left_behind(aside)
+        assert not aside.dead
+        assert said == []
+
+    kin.run(check)
+    sleep(0)
+    assert said == ["goes on"]
+
+
+def test_the_hub_goes_on_under_its_own_name_when_one_left_behind_was_switched_to(hub: Hub, kin: Kin) -> None:
+    left = spawn_raw(hub.waiter().get)
+    sleep(0)
+
+    def check() -> None:
+        ran: list[object] = []
+        stranger = spawn_raw(left.switch)
+        hub.loop.run_callback(lambda: ran.append(hub._lane.running))
+        sleep(0.001)
+        assert ran == [None]
+        assert not stranger.dead
+
+    kin.run(check)
+    kill(left)
+    sleep(0)
 
 
 def test_the_end_of_the_hub_in_the_child_ends_its_own_greenlets_and_not_the_parents(parked: Parked, kin: Kin) -> None:

@@ -5,14 +5,48 @@ Outcomes that nobody takes in the child are kept there for whoever waits next.
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from hub_api import LoopExit
 from hub_core import Hub, sleep, spawn_raw
 
 if TYPE_CHECKING:
     from tests.conftest import Kin
 
     from hub_core import Waiter
+
+
+def test_one_that_is_woken_as_it_parks_and_forks_in_a_signal_handler_goes_on(hub: Hub, kin: Kin) -> None:
+    waiter, got = hub.waiter(), list[object]()
+
+    class Struck(deque[Any]):
+        due = False
+
+        def append(self, each: Any) -> None:
+            super().append(each)
+            if self.due:  # right behind the call, where CPython looks for signals
+                self.due = False
+                kin.fork()
+
+    def run() -> None:
+        sleep(0)  # it is started, so nothing is new
+        hub.loop.run_callback(waiter.switch, "awake")
+        struck.due = True
+        got.append(waiter.get())
+
+    struck = hub._lane.ready = hub._ready = Struck()
+    spawn_raw(run)
+    with suppress(LoopExit):  # in the child, where the main greenlet's wait is the parent's
+        hub.join()
+    kin.child_ends(lambda: check_awake(got))
+    check_awake(got)
+
+
+def check_awake(got: list[object]) -> None:
+    """In both."""
+    assert got == ["awake"]
 
 
 def test_spawned_and_not_yet_started_is_the_parents_too(hub: Hub, kin: Kin) -> None:

@@ -173,7 +173,6 @@ def test_join_in_another_thread_is_refused(hub: Hub, elsewhere: Elsewhere) -> No
 def test_what_only_the_hub_itself_can_do_is_not_done_by_its_base(hub: Hub) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: HubBase.handle_system_error(hub, KeyboardInterrupt, None),
-        lambda: HubBase._end_greenlets(hub, None, []),
         lambda: HubBase._end_parked(hub),
         lambda: HubBase._unwind(hub, False),
     ]

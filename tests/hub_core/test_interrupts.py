@@ -144,6 +144,22 @@ def _one_moment(moment: int, way: Way, poller: str) -> bool:
     return interrupted
 
 
+def test_an_interrupt_at_any_moment_of_the_first_wait_of_a_hub_leaves_it_alive() -> None:
+    def is_moment(frame: FrameType, event: str, arg: Any) -> bool:
+        # An exception of a profile function is no signal's: it ends a generator that goes on, without its `except`.
+        return _is_moment(frame, event, arg) and (event, frame.f_code.co_name) != ("call", "_live")
+
+    moment, interrupted = 0, True
+    while interrupted:
+        moment += 1
+        with Hub(Loop(default=False)) as hub:
+            hub.exception_stream = None
+            interrupted = interrupts.interrupt_at(moment, lambda: sleep(0.0001), is_moment)
+            assert not hub.dead, f"at moment {moment}"
+            sleep(0.0001)
+    assert moment > 15
+
+
 @pytest.mark.parametrize("whose", ["the main greenlet's", "a greenlet's", "a greenlet's whose hub was destroyed"])
 def test_an_interrupted_yield_leaves_nobody_ready(whose: str) -> None:
     moment, interrupted = 0, True

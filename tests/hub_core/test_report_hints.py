@@ -275,9 +275,18 @@ def worker(job):
 def apply(waiter):
     waiter.get()
 
-class Pool:
+class Lane:
+    def __init__(self, size, jobs):
+        self.size, self.jobs = size, jobs
+
     def __len__(self):
-        return 2
+        return self.jobs
+
+class Pool(Lane):
+    def __init__(self, size, jobs, lanes):
+        self.lanes = {number: Lane(*lane) for number, lane in enumerate(lanes)}
+        all_lanes = Lane(size, jobs), *self.lanes.values()
+        super().__init__(sum(each.size for each in all_lanes), sum(map(len, all_lanes)))
 
     def kill(self):
         pass
@@ -309,8 +318,15 @@ def test_a_pool_used_from_inside_the_pool_is_named(hub: Hub) -> None:
     assert len(hint.greenlets) == 2
     end(its.pop())
     assert hub.report().hints == (), "it may be that job which the last one waits for"
-    hub.threadpool = pool["Pool"]()
-    assert keys(hub.report()) == ["pool-in-pool"], "nobody waits for that job, so it is another"
+    for size, jobs, lanes, told in [
+        (1, 2, [], True),
+        (1, 1, [(1, 0)], False),
+        (1, 2, [(3, 1)], True),
+        (2, 1, [(1, 2)], True),
+        (3, 1, [(1, 1), (2, 1)], False),
+    ]:
+        hub.threadpool = pool["Pool"](size, jobs, lanes)
+        assert (keys(hub.report()) == ["pool-in-pool"]) is told, "the pool knows whether jobs wait for places"
     done.set()
     idle.release()
     for thread in threads:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from greenlet import GreenletExit, getcurrent
@@ -72,7 +72,11 @@ def test_an_interrupt_just_as_the_hub_starts_surfaces_in_main_and_the_hub_lives(
         with pytest.raises(KeyboardInterrupt):
             sleep(60)
         assert not hub.dead
+        errors: list[BaseException] = []
+        cast("Any", hub).handle_error = lambda context, kind, error, trace: errors.append(error)
+        spawn_raw(divmod, 1, 0)
         sleep(0.001)
+        assert errors[0].__context__ is None, "it is not handled on and on"
 
 
 def test_interrupts_at_arbitrary_moments_lose_no_greenlet(hub: Hub, reports: Reports) -> None:

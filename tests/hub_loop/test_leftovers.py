@@ -73,28 +73,35 @@ def test_a_file_that_nobody_can_reach_is_closed_first() -> None:
         gc.enable()
 
 
-def test_what_a_thread_has_stored_may_go_after_the_thread_is_counted_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cycle", [False, True], ids=["alone", "in a cycle"])
+def test_what_a_thread_has_stored_may_go_after_the_thread_is_counted_no_more(
+    monkeypatch: pytest.MonkeyPatch, cycle: bool
+) -> None:
     # It goes while the look at fds goes on, and not before: the look itself lets it.
     stored, ending, go = threading.local(), threading.Event(), threading.Event()
 
-    class Holder:
+    class File:
         def __init__(self) -> None:
             self.fd = os.open(os.devnull, os.O_RDONLY)
+            self.me = self if cycle else None
+
+        def __del__(self) -> None:
+            os.close(self.fd)
+
+    class Holder:
+        file: File
 
         def __del__(self) -> None:
             ending.set()
             go.wait(30)
-            os.close(self.fd)
 
     def run() -> None:
         stored.holder = Holder()
+        stored.holder.file = File()
 
     before, looks = Leftovers(), list[set[int]]()
     thread = threading.Thread(target=run)
     thread.start()
-    ending.wait(30)
-    assert thread not in threading.enumerate()
-    assert before._new_threads() == []
 
     def look() -> set[int]:
         looks.append(open_fds())
@@ -104,8 +111,11 @@ def test_what_a_thread_has_stored_may_go_after_the_thread_is_counted_no_more(mon
 
     open_fds = _leftovers.open_fds
     monkeypatch.setattr(_leftovers, "open_fds", look)
-    monkeypatch.setattr(_leftovers, "PATIENCE", 30.0)
+    monkeypatch.setattr(_leftovers, "PATIENCE", 0.2 if cycle else 30.0)
     try:
+        ending.wait(30)
+        assert thread not in threading.enumerate()
+        assert before._new_threads() == []
         assert before.found() == []
         assert len(looks) > 2
     finally:

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from greenlet_hub import GreenletExit, Hub, Report, get_hub, kill, sleep, spawn_raw
+from greenlet_hub import GreenletExit, Hub, Report, ThreadPool, get_hub, kill, sleep, spawn_raw
 
 
 @pytest.fixture
@@ -57,19 +57,42 @@ def test_a_pool_used_from_inside_the_pool_is_named_with_the_line_of_the_job(hub:
 def test_a_job_that_waits_for_something_else_gets_no_hint(hub: Hub) -> None:
     begun, done = threading.Event(), threading.Event()
 
-    def job() -> None:
+    def work() -> None:
         begun.set()
         done.wait(30)
 
-    waits = spawn_raw(hub.threadpool.apply, job)
+    job = hub.threadpool.spawn(work)
+    wait = [spawn_raw(job.get), spawn_raw(job.get), spawn_raw(hub.threadpool.join)]
     while not begun.is_set():
         sleep(0.001)
     for _ in range(10):
         assert hints(hub.report()) == []
         sleep(0.001)
     done.set()
-    while not waits.dead:
+    while not all(each.dead for each in wait):
         sleep(0.001)
+
+
+def test_jobs_of_another_pool_do_not_hide_that_one_waits_for_its_own_place(hub: Hub) -> None:
+    running, done = threading.Semaphore(0), threading.Event()
+
+    def work() -> None:
+        running.release()
+        done.wait(30)
+
+    with ThreadPool(3, hub=hub) as other:
+        for _ in range(3):
+            other.spawn(work)
+        first = hub.threadpool.spawn(work)
+        while not running.acquire(blocking=False):
+            sleep(0.001)
+        second = spawn_raw(hub.threadpool.apply, int)
+        while "pool-in-pool" not in hints(hub.report()):
+            sleep(0.001)
+        done.set()
+        first.get()
+        while not second.dead:
+            sleep(0.001)
 
 
 def test_a_pool_that_just_has_much_to_do_gets_no_hint(hub: Hub) -> None:

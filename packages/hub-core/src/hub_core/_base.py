@@ -323,13 +323,16 @@ class HubBase(_errors.Policy, _parts.Parts, greenlet):
             raise RuntimeError(
                 f"{getcurrent()!r} runs on {self!r} and cannot destroy it; do so from the main greenlet {self.parent!r}"
             )
+        hub: Any = self
         loop = self.loop
         if destroy_loop is None:
             destroy_loop = not loop.default
         left: list[str] = []
         try:
             if here and timeout != 0 and not self.dead:
-                self._end_greenlets(timeout, left)
+                from hub_core import _ending  # here, and not with this module: it is needed once in a hub's life
+
+                _ending.end_greenlets(hub, timeout, left)
         finally:
             try:
                 self._end(destroy_loop)
@@ -364,10 +367,6 @@ class HubBase(_errors.Policy, _parts.Parts, greenlet):
                         from hub_core import _fork
 
                         _fork.let_go(self, loop)
-
-    def _end_greenlets(self, timeout: float | None, left: list[str]) -> None:
-        """Have the hub's greenlets end; tell in `left` of those that have not when the time is up."""
-        raise NotImplementedError
 
     def _unwind(self, destroy_loop: bool) -> None:
         """Empty the lanes and, in the hub's own thread, end its greenlets."""

@@ -29,7 +29,7 @@ from greenlet import getcurrent, greenlet
 from hub_api import HubDestroyed
 from hub_core import _errors
 from hub_core._greenlets import RawGreenlet, make_raw
-from hub_core._local import defaults, this_hub
+from hub_core._local import defaults, get_hub_if_exists, this_hub
 from hub_core._ready import Lanes
 from hub_core._waiter import Waiter
 
@@ -79,11 +79,7 @@ class Hub(Lanes):
         if threshold is not None:
             from hub_core._watch import watch_by_default
 
-            try:
-                watch_by_default(self, threshold)
-            except BaseException:
-                self.destroy(destroy_loop=False)
-                raise
+            watch_by_default(self, threshold)
 
     # -- parking ----------------------------------------------------------------------------------------------------
 
@@ -187,12 +183,15 @@ class Hub(Lanes):
 
         Only the main greenlet gets what is thrown: LoopExit, SystemExit and the like, by which a process ends.
         """
-        if thrown and current.parent is None:
-            return
-        while True:
-            self._lane.running = None
+        if thrown:
+            if current.parent is None:
+                return
+            current.parent = self  # and no other hub's, as `kill` has it for those of a destroyed one
+        while True:  # for ever: `current` holds itself, by locals of the frames that it parks in
+            hub = self if self.loop is not None else get_hub_if_exists() or self
+            hub._lane.running = None
             try:
-                _switch(self)
+                _switch(hub)
             except BaseException:
                 if current.parent is None:
                     raise
@@ -226,9 +225,10 @@ class Hub(Lanes):
     # -- running ----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Callable[[], None]:
-        """What greenlet calls when the hub is first switched to: it runs the loop.  AssertionError for all others.
+        """What greenlet asks for, in the greenlet that waits, and calls as the hub is first switched to: runs the loop.
 
         When nothing is left that could wake anybody, LoopExit is raised in the parent; the hub stays usable.
+        Raises AssertionError if anybody else calls it.
         """
         from functools import partial  # here, and not with this module: it brings collections
 
@@ -241,9 +241,16 @@ class Hub(Lanes):
     def _live(self) -> Iterator[None]:
         """A generator, for it starts within its `try`: a function that an interrupt strikes as it starts has ended."""
         try:
-            yield
-            if getcurrent() is not self:
-                raise AssertionError("Do not call Hub.run() directly: it is the hub's body; use join() or what parks")
+            try:
+                yield
+                if getcurrent() is not self:
+                    raise AssertionError(
+                        "Do not call Hub.run() directly: it is the hub's body; use join() or what parks"
+                    )
+            except KeyboardInterrupt as error:
+                if getcurrent() is not self:
+                    raise
+                self._loop_failed(error)
             while True:
                 try:
                     while True:
@@ -255,11 +262,11 @@ class Hub(Lanes):
                     self._loop_failed(error)
         except (HubDestroyed, GeneratorExit):  # the latter if it is thrown into and had never run
             return
-        except BaseException as error:  # at the start, or the jump back of a loop: there may interrupts arise, too
+        except BaseException as error:  # the jump back of a loop is a point where an interrupt may arise, too
             if getcurrent() is not self:
                 raise
             self._loop_failed(error)
-            self.run()
+        self.run()  # not in there: whatever is raised in callbacks from now on would come "during the handling" of that
 
     def _serve(self) -> None:
         """Turn and hand over, until nobody is ready and the loop has nothing left."""
@@ -339,9 +346,7 @@ class Hub(Lanes):
 
     def _carry(self) -> None:
         """Have a carrier run the next new function, whose own greenlet nobody holds."""
-        carrier = self._carrier
-        if carrier is None:
-            carrier = make_raw(self._carrier_loop, self)
+        carrier = self._carrier or make_raw(self._carrier_loop, self)
         self._carrier = None
         self._carrying = self._lane.running = carrier
         try:
@@ -389,26 +394,21 @@ class Hub(Lanes):
         if current is self or current is self.parent or self.loop is None:
             self._throw_to_parent(type, value, tb)
             return
-        self._ready.append(current)
-        resumed = False
+        lane = self._lane
+        lane.ready.append(current)
         try:
             self._throw_to_parent(type, value, tb)
-            resumed = self._lane.running is current
-        finally:
-            self._lane.running = current if self.loop is not None else None
-            if not resumed:  # else who resumed us took one entry; if there is another, a mark that we ran has made it
-                self.forget_ready(current)
+        except BaseException:
+            self._yield_failed(current, lane)
+            raise
+        if lane.running is not current:
+            self._resumed_oddly(current, lane, None)
 
     def _throw_to_parent(self, *throw_args: Any) -> None:
         parent = self.parent
         assert parent is not None, "a hub is never the first greenlet of its thread"
         self._lane.running = parent
         parent.throw(*throw_args)
-
-    def _end_greenlets(self, timeout: float | None, left: list[str]) -> None:
-        from hub_core import _ending  # here, and not with this module: it is needed once in a hub's life
-
-        _ending.end_greenlets(self, timeout, left)
 
     def _end_parked(self) -> None:
         from hub_core import _ending, _parked
@@ -496,5 +496,5 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
         current.hub._resumed_oddly(current, lane, None)
 
 
-PARKS = (Hub.park.__code__, Hub.switch.__code__, Hub._yield.__code__, sleep.__code__)
+PARKS = (Hub.park.__code__, Hub.switch.__code__, Hub._yield.__code__, Hub.handle_system_error.__code__, sleep.__code__)
 """The code in which greenlets are parked; there `lane` is the one that they parked with (see `_fork`)."""

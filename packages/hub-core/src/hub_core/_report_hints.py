@@ -9,7 +9,7 @@ Receives: sightings, the loop's handles, and the stacks of threads.  Gives: `Hin
 | `dead-owner` | the greenlet that would have to release a thing has ended |
 | `native-lock` | the thread stands in a lock of `threading`: that blocks all its greenlets, and perhaps who holds it |
 | `unref` | only watchers with `ref=False` are left, and they do not keep the loop running |
-| `pool-in-pool` | a job of the thread pool waits, while greenlets wait for jobs that have not begun |
+| `pool-in-pool` | a job of the thread pool waits, while another has no place to run |
 
 Rule: a hint is one possible cause.  It says what was seen, and what to do.
 """
@@ -216,8 +216,8 @@ def _pool_in_pool(hub: Hub, sightings: list[Sighting]) -> Iterator[Hint]:
             running += 1
             if _lock_at(stack[0]) is not None:
                 jobs.append(f"{job[0].f_code.co_filename}:{job[0].f_lineno}")
-    # Else each waits for a job that runs: one that waits for something else, perhaps, as jobs may.
-    if jobs and max(len(waiting), _jobs_of(hub._threadpool)) > running:
+    # Else each waits for a job that runs, and that for something else, perhaps, as jobs may.
+    if jobs and (_has_queue(hub._threadpool) if _is_ours(hub._threadpool) else len(waiting) > running):
         yield Hint(
             "pool-in-pool",
             f"{_names(waiting)} wait for the thread pool, while {len(jobs)} of its jobs wait themselves ({jobs[0]}): a "
@@ -227,9 +227,16 @@ def _pool_in_pool(hub: Hub, sightings: list[Sighting]) -> Iterator[Hint]:
         )
 
 
-def _jobs_of(pool: Any) -> int:
-    """How many jobs have not ended, begun or not; 0 for another pool than ours, for no code of it shall run here."""
-    return len(pool) if type(pool).__module__.partition(".")[0] == _POOL else 0
+def _is_ours(pool: Any) -> bool:
+    """Whether it is the family's pool.  No code of another one shall run here."""
+    return type(pool).__module__.partition(".")[0] == _POOL and not isinstance(pool, type)
+
+
+def _has_queue(pool: Any) -> bool:
+    """Whether a lane of the pool, or the pool beside its lanes, has more jobs than threads."""
+    lanes = list(pool.lanes.values())
+    jobs, threads = len(pool) - sum(map(len, lanes)), pool.size - sum(lane.size for lane in lanes)
+    return jobs > threads or any(len(lane) > lane.size for lane in lanes)
 
 
 def _is_pool(frame: FrameType) -> bool:

@@ -341,7 +341,9 @@ def watch(hub: Hub, threshold: float, interval: float, report: Callable[[BlockRe
 
 
 def watch_by_default(hub: Hub, threshold: float) -> None:
-    """Watch a hub because the environment says so.  It must not fail for want of a thread: that is said, once.
+    """Watch a new hub because the environment says so; if that is refused, destroy it and raise.
+
+    It must not fail for want of a thread: that is said, once.
 
     From CPython 3.12 on there is none to be had once the interpreter has begun to end (docs of `threading`).
     """
@@ -353,6 +355,9 @@ def watch_by_default(hub: Hub, threshold: float) -> None:
         if stream and not _said:
             _said = True
             stream.write(f"{hub!r} is not watched: {error}; nor are later ones, if that goes on (said once)\n")
+    except BaseException:
+        hub.destroy(destroy_loop=False)
+        raise
 
 
 def _start(run: Callable[[], None]) -> threading.Thread:

@@ -56,7 +56,9 @@ class Leftovers:
         left += _in_time(until, self._new_threads)
         if self._new_fds():
             gc.collect()  # a file that nobody can reach any more is no leak
-            left += _in_time(until, self._new_fds)
+            if _in_time(until, self._new_fds):
+                gc.collect()  # nor is one that a thread has let go meanwhile
+                left += self._new_fds()
         return left
 
     def _new_fds(self) -> list[str]:
