@@ -9,8 +9,11 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
+from greenlet import GreenletExit, getcurrent
+
 from hub_api import LoopExit
-from hub_core import Hub, sleep, spawn_raw
+from hub_core import Hub, kill, sleep, spawn_raw
 
 if TYPE_CHECKING:
     from tests.conftest import Kin
@@ -47,6 +50,30 @@ def test_one_that_is_woken_as_it_parks_and_forks_in_a_signal_handler_goes_on(hub
 def check_awake(got: list[object]) -> None:
     """In both."""
     assert got == ["awake"]
+
+
+def test_what_is_to_be_thrown_into_the_one_that_forks_is_not_only_the_parents(hub: Hub, kin: Kin) -> None:
+    started, ended = list[int](), list[bool]()
+
+    def run() -> None:
+        kill(getcurrent())
+        for number in range(3):
+            spawn_raw(started.append, number)
+        kin.fork()
+        with pytest.raises(GreenletExit):
+            sleep(60)
+        ended.append(True)
+
+    spawn_raw(run)
+    with suppress(LoopExit):  # as above
+        hub.join()
+    kin.child_ends(lambda: check_ended(started, ended, []))
+    check_ended(started, ended, [0, 1, 2])
+
+
+def check_ended(started: list[int], ended: list[bool], expected: list[int]) -> None:
+    """In both."""
+    assert (started, ended) == (expected, [True])
 
 
 def test_spawned_and_not_yet_started_is_the_parents_too(hub: Hub, kin: Kin) -> None:

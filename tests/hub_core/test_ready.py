@@ -8,7 +8,7 @@ import pytest
 from greenlet import greenlet
 
 from hub_core import Hub, Waiter, kill, sleep, spawn_raw
-from hub_core._ready import MOST, SLICE, WIDEST, Budget
+from hub_core._ready import MOST, SAMPLE_EVERY, SLICE, WIDEST, Budget, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ def test_while_the_clock_stands_the_budget_gives_strides_until_most_are_spent() 
     ("elapsed", "stride"),
     [
         (SLICE / 4, WIDEST),  # as many as fit into a quarter of a slice, and no more than the widest
+        (SLICE / 100, WIDEST),
         (SLICE / 2, WIDEST // 2),
         (SLICE * 0.99, WIDEST // 4),
     ],
@@ -62,6 +63,53 @@ def test_exactly_a_slice_is_over() -> None:
     budget = Budget()
     budget.open(0.0)
     assert budget.extend(SLICE) == 0
+
+
+# -- the sampler, alone -----------------------------------------------------------------------------------------------
+
+
+def test_the_last_of_those_that_wait_is_watched_until_so_many_were_taken() -> None:
+    sampler = Sampler()
+    assert sampler.target == -1
+    assert sampler.begin(1.0, taken=5, waiting=4) == 3
+    assert sampler.target == 8
+    assert sampler.begin(1.0, taken=7, waiting=9) == 1, "the same one, though more have come"
+    sampler.end(1.25)
+    assert (sampler.target, sampler.total, sum(sampler.counts)) == (-1, 0.25, 1)
+
+
+@pytest.mark.parametrize(("taken", "waiting"), [(9, 1), (8, 0), (3, 1), (3, 2), (2, 3)])
+def test_one_that_cannot_stand_in_the_lane_any_more_is_forgotten(taken: int, waiting: int) -> None:
+    sampler = Sampler()
+    sampler.begin(1.0, taken=4, waiting=5)
+    assert sampler.target == 8
+    assert sampler.begin(1.0 + SAMPLE_EVERY / 2, taken, waiting) == 2 * MOST, "not reached, and no other yet"
+    assert sampler.target == -1
+
+
+def test_the_next_is_watched_from_its_time_on_if_one_waits() -> None:
+    sampler = Sampler()
+    sampler.begin(1.0, taken=0, waiting=1)
+    sampler.end(1.0)
+    due = 1.0 + SAMPLE_EVERY
+    assert sampler.begin(due, taken=1, waiting=0) == 2 * MOST
+    assert sampler.begin(due, taken=1, waiting=2) == 1
+    assert sampler.due == due + SAMPLE_EVERY
+
+
+def test_one_that_is_not_reached_in_its_turn_is_measured_in_the_next_though_that_comes_at_once(
+    clocked_hub: Hub,
+) -> None:
+    def wake() -> None:
+        for each in parked:
+            clocked_hub.make_ready(each)
+
+    parked = [spawn_raw(clocked_hub.park) for _ in range(MOST + 5)]
+    clocked_hub.join(timeout=1.0)
+    before = clocked_hub.counters.snapshot()
+    clocked_hub.loop.run_callback(wake)
+    clocked_hub.join()
+    assert (clocked_hub.counters.snapshot() - before).ready_delay.samples == 1
 
 
 # -- the count, by each way to hand over ------------------------------------------------------------------------------
