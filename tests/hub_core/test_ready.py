@@ -74,6 +74,7 @@ def test_the_last_of_those_that_wait_is_watched_until_so_many_were_taken() -> No
     assert sampler.begin(1.0, taken=5, waiting=4) == 3
     assert sampler.target == 8
     assert sampler.begin(1.0, taken=7, waiting=9) == 1, "the same one, though more have come"
+    assert sampler.begin(1.0, taken=8, waiting=8) == 0
     sampler.end(1.25)
     assert (sampler.target, sampler.total, sum(sampler.counts)) == (-1, 0.25, 1)
 
@@ -98,18 +99,24 @@ def test_the_next_is_watched_from_its_time_on_if_one_waits() -> None:
 
 
 def test_one_that_is_not_reached_in_its_turn_is_measured_in_the_next_though_that_comes_at_once(
-    clocked_hub: Hub,
+    clocked_hub: Hub, clock: ManualClock
 ) -> None:
+    def run() -> None:
+        clocked_hub.park()
+        clock.advance(1e-7)
+
     def wake() -> None:
         for each in parked:
             clocked_hub.make_ready(each)
 
-    parked = [spawn_raw(clocked_hub.park) for _ in range(MOST + 5)]
+    parked = [spawn_raw(run) for _ in range(MOST + 5)]
     clocked_hub.join(timeout=1.0)
     before = clocked_hub.counters.snapshot()
     clocked_hub.loop.run_callback(wake)
     clocked_hub.join()
-    assert (clocked_hub.counters.snapshot() - before).ready_delay.samples == 1
+    delay = (clocked_hub.counters.snapshot() - before).ready_delay
+    assert delay.samples == 1
+    assert delay.seconds == pytest.approx((MOST + 4) * 1e-7)
 
 
 # -- the count, by each way to hand over ------------------------------------------------------------------------------
