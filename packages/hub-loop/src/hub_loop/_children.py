@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import errno
 import os
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 from fcntl import ioctl
 from os import close
 from struct import calcsize, pack, unpack
@@ -295,14 +295,24 @@ class Sentinel:
     # -- by thread --------------------------------------------------------------------------------------------------
 
     def _start(self, purpose: str, func: Callable[[], None]) -> None:
+        """Start a thread, and wait until it runs: CPython 3.11 crashes if it is to end before that (gh-104690)."""
+        here, begun = os.getpid(), allocate_lock()
+        begun.acquire()
+
+        def run() -> None:
+            begun.release()
+            func()
+
         try:
-            start_new_thread(func, ())
+            start_new_thread(run, ())
         except RuntimeError as error:
             raise RuntimeError(
                 f"cannot watch process {self.process.pid}: there is no pidfd for it, and {error}; end some threads, or "
                 "raise the limit of open files"
             ) from None
-        setattr(self, purpose, os.getpid())
+        setattr(self, purpose, here)
+        while not begun.acquire(timeout=0.1) and os.getpid() == here:
+            pass  # else a signal handler has forked meanwhile, and the thread is the parent's
 
     def _post(self, func: Callable[[*Ts], None], *args: *Ts) -> None:
         try:
