@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
     from typing import Any
 
-_PARK, _RAW_PARK, *_YIELD = PARKS
+_PARK, _RAW_PARK, *_YIELD, _ASIDE = PARKS
 _START = Hub._start_next.__code__
 ENDS = '"ends"'
 _SWITCHES = '"switches"'

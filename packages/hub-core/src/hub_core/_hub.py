@@ -496,5 +496,5 @@ def sleep(seconds: float = 0, ref: bool = True) -> None:
         current.hub._resumed_oddly(current, lane, None)
 
 
-PARKS = (Hub.park.__code__, Hub.switch.__code__, Hub._yield.__code__, Hub.handle_system_error.__code__, sleep.__code__)
+PARKS = (Hub.park.__code__, Hub.switch.__code__, Hub._yield.__code__, sleep.__code__, Hub.handle_system_error.__code__)
 """The code in which greenlets are parked; there `lane` is the one that they parked with (see `_fork`)."""
