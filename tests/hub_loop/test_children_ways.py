@@ -105,7 +105,7 @@ def test_when_there_is_no_thread_either_the_start_says_so_and_nothing_stays(
 def test_a_watcher_has_started_when_its_thread_runs(
     loop: Loop, make_child: MakeChild, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # CPython 3.11 crashes if the interpreter ends in between; seen in one of four runs of a program that ends at once.
+    # CPython before 3.11.6 crashes if it ends in between; seen in one of four runs of a program that ends at once.
     running: list[bool] = []
 
     def late(func: Callable[[], object], args: tuple[()]) -> int:

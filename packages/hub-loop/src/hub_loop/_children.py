@@ -295,7 +295,7 @@ class Sentinel:
     # -- by thread --------------------------------------------------------------------------------------------------
 
     def _start(self, purpose: str, func: Callable[[], None]) -> None:
-        """Start a thread, and wait until it runs: CPython 3.11 crashes if it is to end before that (gh-104690)."""
+        """Start a thread, and wait until it runs: CPython before 3.11.6 crashes if it ends before that (gh-108987)."""
         here, begun = os.getpid(), allocate_lock()
         begun.acquire()
 
