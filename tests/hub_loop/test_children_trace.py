@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.hub_loop.conftest import MakeChild, needs_waitid, on_epoll, on_fake, on_real_ones, until
 
 from hub_loop import Loop, _children
+
+if TYPE_CHECKING:
+    from tests.conftest import Kin
 
 
 def follow(loop: Loop, pid: int, seen: list[int]) -> None:
@@ -111,3 +116,75 @@ def test_who_comes_back_while_a_thread_gives_up_is_told_all_the_same(loop: Loop,
     assert seen == [signal.SIGSTOP << 8 | 0x7F]
     os.kill(pid, signal.SIGKILL)
     until(loop, lambda: not watcher.active and not loop._sentinels)
+
+
+# -- the start of a thread, with `trace` or for want of a pidfd --------------------------------------------------------
+
+
+@on_fake
+def test_a_watcher_has_started_when_its_thread_runs(
+    loop: Loop, make_child: MakeChild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # CPython before 3.11.6 crashes if it ends in between; seen in one of four runs of a program that ends at once.
+    waits, running = threading.Event(), list[bool]()
+
+    class Lock:
+        def __init__(self) -> None:
+            self._lock = _thread.allocate_lock()
+            self.release = self._lock.release
+
+        def acquire(self, timeout: float = -1) -> bool:
+            if self._lock.locked():
+                waits.set()
+            return self._lock.acquire(timeout=timeout)
+
+    def late(func: Callable[[], object], args: tuple[()]) -> int:
+        def run() -> None:
+            waits.wait(30)
+            running.append(True)
+            func()
+
+        return _thread.start_new_thread(run, args)
+
+    monkeypatch.setattr(_children, "pidfd_open", None)
+    monkeypatch.setattr(_children, "allocate_lock", Lock)
+    monkeypatch.setattr(_children, "start_new_thread", late)
+    with loop.child(make_child()) as watcher:  # one that has ended already needs no thread
+        watcher.start(int)
+        ran = list(running)
+        waits.set()
+        os.kill(watcher.pid, signal.SIGKILL)
+        loop.run()
+    assert ran == [True]
+
+
+@on_epoll
+@pytest.mark.usefixtures("usr2")
+def test_a_signal_handler_that_forks_as_a_watcher_starts_leaves_no_child_waiting_for_the_parents_thread(
+    loop: Loop, make_child: MakeChild, kin: Kin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forked, stranger = threading.Event(), signal.getsignal(signal.SIGUSR2)
+
+    def fork(signum: int, frame: object) -> None:
+        if not kin.fork():
+            forked.set()
+
+    def late(func: Callable[[], object], args: tuple[()]) -> int:
+        def run() -> None:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+            forked.wait(30)
+            func()
+
+        return _thread.start_new_thread(run, args)
+
+    monkeypatch.setattr(_children, "pidfd_open", None)
+    monkeypatch.setattr(_children, "start_new_thread", late)
+    signal.signal(signal.SIGUSR2, fork)
+    with loop.child(make_child()) as watcher:
+        watcher.start(int)
+        if not kin.is_child:
+            os.kill(watcher.pid, signal.SIGKILL)
+            loop.run()
+            assert watcher.rstatus == signal.SIGKILL
+    signal.signal(signal.SIGUSR2, stranger)
+    kin.child_ends()

@@ -14,16 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from tests.hub_loop.conftest import MakeChild, await_zombie, exits, needs_pidfd, on_epoll, on_fake, on_real_ones, until
 
 from hub_loop import READ, Loop, _children
 from hub_loop.testing import FakePoller
-
-if TYPE_CHECKING:
-    from tests.conftest import Kin
 
 
 def nothing_stays(loop: Loop) -> None:
@@ -99,60 +96,6 @@ def test_when_there_is_no_thread_either_the_start_says_so_and_nothing_stays(
             watcher.start(print)
         assert not watcher.active
     nothing_stays(loop)
-
-
-@on_fake
-def test_a_watcher_has_started_when_its_thread_runs(
-    loop: Loop, make_child: MakeChild, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # CPython before 3.11.6 crashes if it ends in between; seen in one of four runs of a program that ends at once.
-    running: list[bool] = []
-
-    def late(func: Callable[[], object], args: tuple[()]) -> int:
-        def run() -> None:
-            time.sleep(0.02)
-            running.append(True)
-            func()
-
-        return _thread.start_new_thread(run, args)
-
-    monkeypatch.setattr(_children, "pidfd_open", None)
-    monkeypatch.setattr(_children, "start_new_thread", late)
-    with loop.child(make_child(exits(3))) as watcher:
-        watcher.start(int)
-        assert running == [True]
-        loop.run()
-
-
-@on_epoll
-@pytest.mark.usefixtures("usr2")
-def test_a_signal_handler_that_forks_as_a_watcher_starts_leaves_no_child_waiting_for_the_parents_thread(
-    loop: Loop, make_child: MakeChild, kin: Kin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forked, stranger = threading.Event(), signal.getsignal(signal.SIGUSR2)
-
-    def fork(signum: int, frame: object) -> None:
-        if not kin.fork():
-            forked.set()
-
-    def late(func: Callable[[], object], args: tuple[()]) -> int:
-        def run() -> None:
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
-            forked.wait(30)
-            func()
-
-        return _thread.start_new_thread(run, args)
-
-    monkeypatch.setattr(_children, "pidfd_open", None)
-    monkeypatch.setattr(_children, "start_new_thread", late)
-    signal.signal(signal.SIGUSR2, fork)
-    with loop.child(make_child(exits(3))) as watcher:
-        watcher.start(int)
-        if not kin.is_child:
-            loop.run()
-            assert watcher.rstatus == 3 << 8
-    signal.signal(signal.SIGUSR2, stranger)
-    kin.child_ends()
 
 
 @needs_pidfd

@@ -270,6 +270,7 @@ def test_a_kill_that_is_interrupted_and_repeated_leaves_no_job_without_an_end() 
         for job in jobs:
             assert isinstance(job.exception, PoolKilledError) or job.successful(), (moment, job)
         assert hub.loop.refs == 0, moment
+    assert moment > 5
     join_workers()
 
 

@@ -324,10 +324,9 @@ class HubBase(_errors.Policy, _parts.Parts, greenlet):
                 f"{getcurrent()!r} runs on {self!r} and cannot destroy it; do so from the main greenlet {self.parent!r}"
             )
         hub: Any = self
-        loop = self.loop
+        loop, left = self.loop, list[str]()
         if destroy_loop is None:
             destroy_loop = not loop.default
-        left: list[str] = []
         try:
             if here and timeout != 0 and not self.dead:
                 from hub_core import _ending  # here, and not with this module: it is needed once in a hub's life

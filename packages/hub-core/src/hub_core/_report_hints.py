@@ -229,7 +229,7 @@ def _pool_in_pool(hub: Hub, sightings: list[Sighting]) -> Iterator[Hint]:
 
 def _is_ours(pool: Any) -> bool:
     """Whether it is the family's pool.  No code of another one shall run here."""
-    return type(pool).__module__.partition(".")[0] == _POOL and not isinstance(pool, type)
+    return type(pool).__module__.partition(".")[0] == _POOL
 
 
 def _has_queue(pool: Any) -> bool:
