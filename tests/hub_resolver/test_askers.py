@@ -255,7 +255,9 @@ def test_in_a_forked_child_the_parents_sockets_are_not_read(
     asker = make(server.server)
     answers: list[Answer] = []
     asker.ask(Question("slow-100.example.test", A), answers.append)
-    hub.loop.run(nowait=True)
+    # Its thread is at rest then, and holds no lock of dnspython's that the child would wait for for ever.
+    while not server._later:
+        hub.loop.run(nowait=True)
     if kin.fork():
 
         def check() -> None:
